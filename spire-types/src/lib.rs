@@ -1,0 +1,2 @@
+//! (about to be written)
+#![forbid(unsafe_code)]
