@@ -1,2 +1,22 @@
-//! (about to be written)
+//! The SPIFFE standards as types: IDs, X.509- and JWT-SVIDs, bundles.
+//!
+//! Owns what the standards say: parsing, printing, verification. Does no I/O, knows no clock (time is an argument),
+//! holds no global state. Start at [`SpiffeId`], [`x509::verify_svid`], [`jwt::JwtSvid::verify`] and [`Bundle`].
+//! Standards: SPIFFE-ID, X509-SVID, JWT-SVID, SPIFFE Trust Domain and Bundle.
+
 #![forbid(unsafe_code)]
+
+pub mod bundle;
+pub mod id;
+pub mod jwt;
+pub mod key;
+pub mod pem;
+pub mod time;
+pub mod x509;
+
+mod asn1;
+
+pub use bundle::{Bundle, BundleSet, JwtAuthority, X509Authority};
+pub use id::{IdError, IdMatcher, SpiffeId, TrustDomain};
+pub use key::{KeyError, KeyType, PrivateKey, PublicKey, SignatureAlgorithm};
+pub use time::{Timestamp, Ttl};
