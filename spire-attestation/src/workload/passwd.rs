@@ -45,7 +45,8 @@ mod tests {
     fn names_are_found_by_number() {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("passwd");
-        fs::write(&file, "root:x:0:0:root:/root:/bin/sh\n# note:x:7:\n+nis:x:7::\n\nbad\nada:x:7:7\nbob:x:7:7:last").unwrap();
+        fs::write(&file, "root:x:0:0:root:/root:/bin/sh\n# note:x:7:\n+nis:x:7::\n\nbad\nada:x:7:7\nbob:x:7:7:last")
+            .unwrap();
         let names = names_of(&file, &BTreeSet::from([0, 7, 8]));
         assert_eq!(names, BTreeMap::from([(0, "root".to_owned()), (7, "ada".to_owned())]));
         assert!(names_of(&dir.path().join("absent"), &BTreeSet::from([0])).is_empty());

@@ -105,7 +105,8 @@ mod tests {
 
     #[test]
     fn the_effective_ids_are_taken() {
-        let owner = parse_status("Name:\tx\nUid:\t1000\t2000\t3000\t4000\nGid:\t5\t6\t7\t8\nGroups:\t10 20 \n").unwrap();
+        let owner =
+            parse_status("Name:\tx\nUid:\t1000\t2000\t3000\t4000\nGid:\t5\t6\t7\t8\nGroups:\t10 20 \n").unwrap();
         assert_eq!(owner, Owner { uid: 2000, gid: 6, groups: vec![10, 20] });
     }
 

@@ -63,7 +63,7 @@ impl WorkloadAttestor for UnixAttestor {
         let pid = workload.pid();
         let looked_at = tokio::task::spawn_blocking(move || look_at(&config, &workload)).await;
         let values = looked_at.map_err(|_| ProcessError::Interrupted { pid })??;
-        Ok(values.into_iter().map(|value| Selector { kind: NAME.into(), value: value.into() }).collect())
+        Ok(values.into_iter().map(|value| Selector { kind: NAME.into(), value }).collect())
     }
 }
 
@@ -204,10 +204,7 @@ mod tests {
         let dir = proc_with(STATUS, b"abcd");
         let error = attestor(&dir, true, 3).attest(&alive()).await.unwrap_err();
         let path = dir.path().join("42/exe");
-        assert_eq!(
-            error.to_string(),
-            format!("SHA256 digest: workload {} exceeds size limit (4 > 3)", path.display())
-        );
+        assert_eq!(error.to_string(), format!("SHA256 digest: workload {} exceeds size limit (4 > 3)", path.display()));
     }
 
     #[tokio::test]

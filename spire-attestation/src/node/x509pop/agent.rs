@@ -12,7 +12,8 @@ use tokio::io::AsyncReadExt;
 use zeroize::Zeroizing;
 
 use super::{
-    AttestationData, Base64, Challenge, EcdsaSignature, NAME, Response, RsaSignature, ecdsa, nonce, signed_message, to_json,
+    AttestationData, Base64, Challenge, EcdsaSignature, NAME, Response, RsaSignature, ecdsa, nonce, signed_message,
+    to_json,
 };
 use crate::{
     Error, X509PopError,

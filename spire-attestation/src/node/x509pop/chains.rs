@@ -3,7 +3,10 @@
 //! Path validation itself is `spiffe_core`'s; it proves that there is a path and does not say which. Here every path is
 //! found by following names and checking each signature, so that an agent cannot slip a foreign certificate into it.
 
-use spiffe_core::{Timestamp, x509::{Certificate, verify_chain}};
+use spiffe_core::{
+    Timestamp,
+    x509::{Certificate, verify_chain},
+};
 use x509_parser::prelude::{FromDer, X509Certificate};
 
 /// The certificates above `leaf` in every verified path to one of `roots`, roots included, each once.

@@ -25,7 +25,9 @@ mod server;
 #[cfg(feature = "agent")]
 pub use agent::{X509PopAgent, X509PopFiles};
 #[cfg(feature = "server")]
-pub use server::{CurrentRoots, DEFAULT_TEMPLATE, SPIFFE_TEMPLATE, X509PopConfig, X509PopMode, X509PopServer, load_roots};
+pub use server::{
+    CurrentRoots, DEFAULT_TEMPLATE, SPIFFE_TEMPLATE, X509PopConfig, X509PopMode, X509PopServer, load_roots,
+};
 
 /// The method's name on the wire and in configurations.
 pub const NAME: &str = "x509pop";

@@ -85,3 +85,6 @@ fn mask(seed: &[u8], length: usize) -> impl Iterator<Item = u8> {
 const TRAILER: u8 = 0xbc;
 const MIN_MODULUS_BITS: u64 = 1024;
 const MAX_EXPONENT_BITS: u64 = 31;
+
+#[cfg(test)]
+mod tests;

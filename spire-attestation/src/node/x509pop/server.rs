@@ -18,8 +18,8 @@ use spire_types::Selector;
 use x509_parser::{prelude::FromDer, public_key::PublicKey as ParsedKey, x509::SubjectPublicKeyInfo};
 
 use super::{
-    AttestationData, Challenge, NAME, NonceOnly, Response, chains, ecdsa, nonce, pss::RsaPublicKey, san, signed_message,
-    to_json,
+    AttestationData, Challenge, NAME, NonceOnly, Response, chains, ecdsa, nonce, pss::RsaPublicKey, san,
+    signed_message, to_json,
 };
 use crate::{
     Error, X509PopError,
@@ -81,13 +81,7 @@ impl X509PopConfig {
     /// The defaults of SPIRE: 4 intermediates, 8192 bits, any address.
     #[must_use]
     pub fn new(mode: X509PopMode) -> Self {
-        Self {
-            mode,
-            agent_path_template: None,
-            max_intermediates: 4,
-            max_rsa_key_size: 8192,
-            verify_client_ip: false,
-        }
+        Self { mode, agent_path_template: None, max_intermediates: 4, max_rsa_key_size: 8192, verify_client_ip: false }
     }
 }
 
@@ -210,11 +204,15 @@ impl X509PopServer {
 
     fn selectors(&self, leaf: &Certificate, above: &[Certificate]) -> Vec<Selector> {
         let mut values = Vec::new();
-        values.extend(leaf.subject_common_name().filter(|name| !name.is_empty()).map(|name| format!("subject:cn:{name}")));
+        values.extend(
+            leaf.subject_common_name().filter(|name| !name.is_empty()).map(|name| format!("subject:cn:{name}")),
+        );
         values.extend(above.iter().map(|certificate| format!("ca:fingerprint:{}", fingerprint(certificate))));
         values.push(format!("serialnumber:{}", serial_hex(leaf.serial())));
-        values.extend(san::selectors(leaf, &self.trust_domain).into_iter().map(|(key, value)| format!("san:{key}:{value}")));
-        values.into_iter().map(|value| Selector { kind: NAME.into(), value: value.into() }).collect()
+        values.extend(
+            san::selectors(leaf, &self.trust_domain).into_iter().map(|(key, value)| format!("san:{key}:{value}")),
+        );
+        values.into_iter().map(|value| Selector { kind: NAME.into(), value }).collect()
     }
 }
 
