@@ -1,27 +1,27 @@
-//! The kinds of failure that callers tell apart.
+//! What sort of failure an error is: decided where it arises, turned into a wire code in one place.
 
-/// What kind of failure an error is, as an API reports it; one gRPC status code each.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+/// The sorts of failure that callers can tell apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ErrorKind {
-    /// The request itself is wrong, whatever the state.
-    InvalidArgument,
-    /// What is asked for is not there.
-    NotFound,
-    /// What is to be made is there already.
+    /// The thing is there already.
     AlreadyExists,
-    /// The state does not allow it now.
+    /// The request is sound, but the state does not allow it.
     FailedPrecondition,
-    /// The caller may not.
+    /// A fault on our side.
+    Internal,
+    /// The request is malformed.
+    InvalidArgument,
+    /// There is no such thing.
+    NotFound,
+    /// The caller may not do this.
     PermissionDenied,
+    /// The caller asked for more than a limit allows.
+    ResourceExhausted,
+    /// Not now; trying again may help.
+    Unavailable,
     /// The caller is not known.
     Unauthenticated,
-    /// A limit is reached.
-    ResourceExhausted,
-    /// It may work later.
-    Unavailable,
-    /// A fault on this side.
-    Internal,
-    /// Not built in.
+    /// Not built.
     Unimplemented,
 }

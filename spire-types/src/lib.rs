@@ -1,12 +1,24 @@
-//! SPIRE's nouns as plain types: what servers store and agents are told.
+//! SPIRE's nouns: registration entries, selectors, attested nodes, join tokens, federation relationships.
 //!
-//! Owns their fields and the rules each keeps by itself. Does no I/O, knows no clock and no wire format.
-//! Start at [`Selector`] and [`ErrorKind`].
-//! No standard: the types follow SPIRE 1.15.
+//! Pure values that server, agent, store and attestors all speak. Does no I/O and knows no wire format; those live in
+//! `spire-api` and `spire-datastore`. Start at [`RegistrationEntry`]. SPIFFE's own nouns are in `spiffe-core`.
+
 #![forbid(unsafe_code)]
 
-mod kind;
-mod selector;
+pub mod entry;
+pub mod federation;
+pub mod join_token;
+pub mod kind;
+pub mod node;
+pub mod page;
+pub mod selector;
 
+pub use entry::{
+    AdditionalAttributes, EntryFilter, EntryId, EntryMask, FederatesWithMatch, InvalidEntry, RegistrationEntry,
+};
+pub use federation::{DeleteMode, EndpointProfile, FederationRelationship};
+pub use join_token::JoinToken;
 pub use kind::ErrorKind;
-pub use selector::{Selector, SelectorError};
+pub use node::{AttestedNode, NodeFilter};
+pub use page::{Page, PageRequest, Revision};
+pub use selector::{InvalidSelector, MatchBehavior, Selector, SelectorMatch};
