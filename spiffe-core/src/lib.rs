@@ -11,7 +11,11 @@ pub mod id;
 pub mod jwt;
 pub mod key;
 pub mod pem;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
 pub mod time;
+#[cfg(feature = "rustls")]
+pub mod tls;
 pub mod x509;
 
 mod asn1;
