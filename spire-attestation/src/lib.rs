@@ -11,6 +11,7 @@
 #![forbid(unsafe_code)]
 
 mod error;
+#[cfg(any(feature = "agent", feature = "server"))]
 mod hex;
 pub mod node;
 #[cfg(feature = "agent")]

@@ -17,6 +17,7 @@ pub mod agent_id;
 pub mod join_token;
 #[cfg(all(feature = "agent", feature = "server"))]
 pub mod testing;
+#[cfg(any(feature = "agent", feature = "server"))]
 pub mod x509pop;
 
 /// The agent's half of a method of node attestation. One value serves all attestations of the process; they may run
