@@ -10,7 +10,7 @@ const PAGE: &str = "docs/ARCHITECTURE.md";
 ///
 /// # Errors
 /// One line for each thing that is wrong.
-pub fn run(root: &Path) -> Result<(), String> {
+pub(crate) fn run(root: &Path) -> Result<(), String> {
     let text = std::fs::read_to_string(root.join(PAGE)).map_err(|err| format!("failed to read {PAGE}: {err}"))?;
     let mut wrong = problems(&text, |path| root.join(path).exists());
     for name in crate::check_layers::library_crates() {

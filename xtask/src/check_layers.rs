@@ -67,7 +67,7 @@ const NEVER_IN_PURE: &[(&str, &[&str])] = &[
 ];
 
 /// The library crates, in the order of the table.
-pub fn library_crates() -> impl Iterator<Item = &'static str> {
+pub(crate) fn library_crates() -> impl Iterator<Item = &'static str> {
     LAYERS
         .iter()
         .map(|(name, _)| *name)
@@ -78,7 +78,7 @@ pub fn library_crates() -> impl Iterator<Item = &'static str> {
 ///
 /// # Errors
 /// One line for each violation.
-pub fn run() -> Result<(), String> {
+pub(crate) fn run() -> Result<(), String> {
     let output = Command::new(env!("CARGO"))
         .args(["metadata", "--format-version", "1", "--no-deps", "--offline"])
         .output()

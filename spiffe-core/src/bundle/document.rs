@@ -82,15 +82,8 @@ impl Bundle {
     /// # Errors
     /// [`BundleError`] names the key and the rule.
     pub fn parse_document(trust_domain: TrustDomain, document: &[u8]) -> Result<Parsed, BundleError> {
-        if document.len() > MAX_DOCUMENT_LENGTH {
-            return Err(BundleError::TooLong);
-        }
-        let read: Read = serde_json::from_slice(document)
-            .map_err(|err| BundleError::Json { line: err.line(), column: err.column() })?;
+        let read = read(document)?;
         let keys = read.keys.ok_or(BundleError::NoKeys)?;
-        if keys.len() > MAX_KEYS {
-            return Err(BundleError::TooManyKeys { count: keys.len() });
-        }
         let mut bundle = Self::new(trust_domain);
         bundle.sequence_number = read.spiffe_sequence.unwrap_or(0);
         bundle.refresh_hint = read
@@ -137,21 +130,42 @@ impl Bundle {
         })
     }
 
-    /// Prints the JWT keys alone as a JWK set, as the Workload API sends them (SPIFFE Workload API §6.2.2).
+    /// Prints the JWT keys alone as a JWK set, by key ID and without SPIFFE's members, as the Workload API sends them
+    /// (SPIFFE Workload API §6.2.2).
     #[must_use]
     pub fn to_jwks(&self) -> String {
-        print(&Written {
-            keys: self
-                .jwt_authorities
-                .iter()
-                .map(|authority| WrittenKey {
-                    key_use: Some(USE_JWT),
-                    jwk: Jwk::from_public_key(&authority.public_key, Some(&authority.key_id)),
-                })
-                .collect(),
-            spiffe_sequence: 0,
-            spiffe_refresh_hint: None,
-        })
+        let mut authorities: Vec<&JwtAuthority> = self.jwt_authorities.iter().collect();
+        authorities.sort_by(|a, b| a.key_id.cmp(&b.key_id));
+        let keys = authorities.into_iter().map(|authority| WrittenKey {
+            key_use: None,
+            jwk: Jwk::from_public_key(&authority.public_key, Some(&authority.key_id)),
+        });
+        print(&Written { keys: keys.collect(), spiffe_sequence: 0, spiffe_refresh_hint: None })
+    }
+
+    /// Reads a JWK set as the Workload API sends it: every key signs JWT-SVIDs, whatever its `use`.
+    ///
+    /// # Errors
+    /// [`BundleError`] names the key and the rule.
+    pub fn from_jwks(trust_domain: TrustDomain, document: &[u8]) -> Result<Self, BundleError> {
+        let mut bundle = Self::new(trust_domain);
+        for (index, key) in read(document)?.keys.ok_or(BundleError::NoKeys)?.iter().enumerate() {
+            bundle.jwt_authorities.push(jwt_authority(index, &key.jwk)?);
+        }
+        Ok(bundle)
+    }
+}
+
+/// Parses a document, within its limits.
+fn read(document: &[u8]) -> Result<Read, BundleError> {
+    if document.len() > MAX_DOCUMENT_LENGTH {
+        return Err(BundleError::TooLong);
+    }
+    let read: Read =
+        serde_json::from_slice(document).map_err(|err| BundleError::Json { line: err.line(), column: err.column() })?;
+    match &read.keys {
+        Some(keys) if keys.len() > MAX_KEYS => Err(BundleError::TooManyKeys { count: keys.len() }),
+        _ => Ok(read),
     }
 }
 

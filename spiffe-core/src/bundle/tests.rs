@@ -105,3 +105,12 @@ fn merging_adds_only_what_is_new() {
     assert!(own.merge(vec![X509Authority { certificate: root(), tainted: false }], Vec::new()));
     assert_eq!(own.x509_authorities.len(), 2);
 }
+
+#[test]
+fn key_sets_of_the_workload_api_hold_the_jwt_keys_alone() {
+    let bundle = bundle();
+    let set = bundle.to_jwks();
+    assert!(!set.contains("\"use\"") && !set.contains("spiffe_"), "{set}");
+    let read = Bundle::from_jwks(trust_domain(), set.as_bytes()).unwrap();
+    assert_eq!(read.jwt_authorities, bundle.jwt_authorities);
+}

@@ -1,0 +1,91 @@
+//! The generated messages and services, by SPIRE's packages.
+//!
+//! | here | package |
+//! |---|---|
+//! | [`types`] | `spire.api.types` |
+//! | [`agent`], [`bundle`], [`debug`], [`entry`], [`localauthority`], [`logger`], [`svid`], [`trustdomain`] | `spire.api.server.*.v1` |
+//! | [`agent_debug`], [`agent_logger`] | `spire.api.agent.*.v1` |
+
+pub use packages::spire::api::agent::debug::v1 as agent_debug;
+pub use packages::spire::api::agent::logger::v1 as agent_logger;
+pub use packages::spire::api::server::agent::v1 as agent;
+pub use packages::spire::api::server::bundle::v1 as bundle;
+pub use packages::spire::api::server::debug::v1 as debug;
+pub use packages::spire::api::server::entry::v1 as entry;
+pub use packages::spire::api::server::localauthority::v1 as localauthority;
+pub use packages::spire::api::server::logger::v1 as logger;
+pub use packages::spire::api::server::svid::v1 as svid;
+pub use packages::spire::api::server::trustdomain::v1 as trustdomain;
+pub use packages::spire::api::types;
+
+/// All definitions as an encoded `FileDescriptorSet`, for reflection and for tests that enumerate methods.
+pub const DESCRIPTORS: &[u8] = include_bytes!("gen/descriptors.bin");
+
+/// The nesting that generated code expects of its packages.
+#[allow(clippy::all, missing_docs, unused_qualifications, unreachable_pub, reason = "generated code")]
+#[allow(clippy::pedantic, clippy::missing_errors_doc, clippy::indexing_slicing, reason = "generated code")]
+#[allow(clippy::allow_attributes_without_reason, clippy::wildcard_imports, reason = "generated code")]
+#[allow(clippy::needless_pass_by_value, clippy::semicolon_if_nothing_returned, reason = "generated code")]
+mod packages {
+    pub mod spire {
+        pub mod api {
+            pub mod types {
+                include!("gen/spire.api.types.rs");
+            }
+            pub mod agent {
+                pub mod debug {
+                    pub mod v1 {
+                        include!("gen/spire.api.agent.debug.v1.rs");
+                    }
+                }
+                pub mod logger {
+                    pub mod v1 {
+                        include!("gen/spire.api.agent.logger.v1.rs");
+                    }
+                }
+            }
+            pub mod server {
+                pub mod agent {
+                    pub mod v1 {
+                        include!("gen/spire.api.server.agent.v1.rs");
+                    }
+                }
+                pub mod bundle {
+                    pub mod v1 {
+                        include!("gen/spire.api.server.bundle.v1.rs");
+                    }
+                }
+                pub mod debug {
+                    pub mod v1 {
+                        include!("gen/spire.api.server.debug.v1.rs");
+                    }
+                }
+                pub mod entry {
+                    pub mod v1 {
+                        include!("gen/spire.api.server.entry.v1.rs");
+                    }
+                }
+                pub mod localauthority {
+                    pub mod v1 {
+                        include!("gen/spire.api.server.localauthority.v1.rs");
+                    }
+                }
+                pub mod logger {
+                    pub mod v1 {
+                        include!("gen/spire.api.server.logger.v1.rs");
+                    }
+                }
+                pub mod svid {
+                    pub mod v1 {
+                        include!("gen/spire.api.server.svid.v1.rs");
+                    }
+                }
+                pub mod trustdomain {
+                    pub mod v1 {
+                        include!("gen/spire.api.server.trustdomain.v1.rs");
+                    }
+                }
+            }
+        }
+    }
+}

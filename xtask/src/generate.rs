@@ -1,0 +1,94 @@
+//! Compiles our `.proto` files to the Rust code that is committed.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use prost::Message as _;
+
+/// A crate with definitions: its folder, and the files that are compiled together.
+const CRATES: &[(&str, &[&str])] = &[
+    (
+        "spire-api",
+        &[
+            "agent.proto",
+            "agent_debug.proto",
+            "agent_logger.proto",
+            "bundle.proto",
+            "debug.proto",
+            "entry.proto",
+            "localauthority.proto",
+            "logger.proto",
+            "svid.proto",
+            "trustdomain.proto",
+            "types.proto",
+        ],
+    ),
+    ("workload-api", &["workload.proto"]),
+];
+
+/// Writes the generated code below `root`, the workspace's folder.
+///
+/// # Errors
+/// What failed, with the file.
+pub(crate) fn run(root: &Path) -> Result<(), String> {
+    for (path, contents) in generate(root)? {
+        let path = root.join(path);
+        if let Some(directory) = path.parent() {
+            std::fs::create_dir_all(directory).map_err(|err| format!("{}: {err}", directory.display()))?;
+        }
+        std::fs::write(&path, contents).map_err(|err| format!("{}: {err}", path.display()))?;
+    }
+    Ok(())
+}
+
+/// Compares the committed code with what would be generated.
+///
+/// # Errors
+/// The files that differ.
+pub(crate) fn check(root: &Path) -> Result<(), String> {
+    let stale: Vec<String> = generate(root)?
+        .into_iter()
+        .filter(|(path, contents)| std::fs::read(root.join(path)).ok().as_ref() != Some(contents))
+        .map(|(path, _)| path.display().to_string())
+        .collect();
+    if stale.is_empty() { Ok(()) } else { Err(format!("stale, run `cargo run -p xtask -- gen`: {}", stale.join(", "))) }
+}
+
+/// All generated files, by path from the workspace's folder.
+fn generate(root: &Path) -> Result<BTreeMap<PathBuf, Vec<u8>>, String> {
+    let mut files = BTreeMap::new();
+    for (name, protos) in CRATES {
+        let folder = root.join(name).join("proto");
+        let paths: Vec<PathBuf> = protos.iter().map(|file| folder.join(file)).collect();
+        let descriptors = protox::compile(&paths, [&folder]).map_err(|err| format!("{name}: {err}"))?;
+        let scratch = std::env::temp_dir().join(format!("gen-{}-{name}", std::process::id()));
+        std::fs::create_dir_all(&scratch).map_err(|err| format!("{}: {err}", scratch.display()))?;
+        let outcome = compile(&descriptors, &scratch).and_then(|()| collect(&scratch, name, &mut files));
+        let _ = std::fs::remove_dir_all(&scratch);
+        outcome.map_err(|err| format!("{name}: {err}"))?;
+        files.insert(Path::new(name).join("src/gen/descriptors.bin"), descriptors.encode_to_vec());
+    }
+    Ok(files)
+}
+
+fn compile(descriptors: &prost_types::FileDescriptorSet, into: &Path) -> Result<(), String> {
+    tonic_prost_build::configure()
+        .bytes(".")
+        .btree_map(".")
+        .build_transport(false)
+        .out_dir(into)
+        .compile_fds(descriptors.clone())
+        .map_err(|err| err.to_string())
+}
+
+fn collect(scratch: &Path, name: &str, files: &mut BTreeMap<PathBuf, Vec<u8>>) -> Result<(), String> {
+    for entry in std::fs::read_dir(scratch).map_err(|err| err.to_string())? {
+        let path = entry.map_err(|err| err.to_string())?.path();
+        let Some(file) = path.file_name() else { continue };
+        // The definitions without a package come out as `_.rs`.
+        let file = if file == "_.rs" { Path::new("workload.rs") } else { Path::new(file) };
+        let contents = std::fs::read(&path).map_err(|err| err.to_string())?;
+        files.insert(Path::new(name).join("src/gen").join(file), contents);
+    }
+    Ok(())
+}
