@@ -1,0 +1,240 @@
+//! Who is at the other end of a connection.
+//!
+//! A process is known by its number, and numbers are used again. So the process is taken hold of when it connects: a
+//! pidfd, and the time it started. Whoever has looked at it by its number asks [`Process::check`] afterwards.
+
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::MetadataExt as _;
+use std::sync::Arc;
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
+use tokio::net::UnixStream;
+
+/// The other end of a connection.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum Peer {
+    /// A process of this machine, over a Unix socket.
+    Process(Arc<Process>),
+    /// Somebody over the network: nothing more is known.
+    Address(SocketAddr),
+    /// Somebody in this process, over a pipe in memory.
+    InMemory,
+}
+
+impl Peer {
+    /// Takes hold of the process at the other end of a Unix socket.
+    ///
+    /// # Errors
+    /// [`PeerError`] when the process is not visible from here or has gone.
+    pub fn of_unix(stream: &UnixStream) -> Result<Self, PeerError> {
+        let credentials = stream.peer_cred().map_err(|err| PeerError::Credentials { reason: err.to_string() })?;
+        let pid = credentials.pid().and_then(Pid::from_raw).ok_or(PeerError::NotVisible)?;
+        Process::hold(pid, credentials.uid(), credentials.gid()).map(|process| Self::Process(Arc::new(process)))
+    }
+
+    /// The process, where there is one.
+    #[must_use]
+    pub fn process(&self) -> Option<&Arc<Process>> {
+        match self {
+            Self::Process(process) => Some(process),
+            _ => None,
+        }
+    }
+
+    /// Checks that a process is still the one that connected; others always are.
+    ///
+    /// # Errors
+    /// As [`Process::check`].
+    pub fn check(&self) -> Result<(), PeerError> {
+        self.process().map_or(Ok(()), |process| process.check())
+    }
+}
+
+/// A process that has connected, held for as long as this value lives.
+pub struct Process {
+    pid: Pid,
+    uid: u32,
+    gid: u32,
+    started: u64,
+    /// `None` on kernels or in sandboxes without pidfds: the start time alone must do.
+    pidfd: Option<OwnedFd>,
+}
+
+impl Process {
+    /// Takes hold of `pid`, which had these credentials when it connected.
+    fn hold(pid: Pid, uid: u32, gid: u32) -> Result<Self, PeerError> {
+        let gone = || PeerError::Gone { pid: pid.as_raw_pid() };
+        let pidfd = match pidfd_open(pid, PidfdFlags::empty()) {
+            Ok(pidfd) => Some(pidfd),
+            Err(rustix::io::Errno::SRCH) => return Err(gone()),
+            Err(_) => None,
+        };
+        // The order matters: the start time must be of the process that the pidfd holds, or of a later one, which the
+        // pidfd then shows as gone.
+        let started = start_time(pid).map_err(|_| gone())?;
+        let process = Self { pid, uid, gid, started, pidfd };
+        process.check().map(|()| process)
+    }
+
+    /// The process number, as seen from here.
+    #[must_use]
+    pub fn pid(&self) -> i32 {
+        self.pid.as_raw_pid()
+    }
+
+    /// The effective user at the time it connected.
+    #[must_use]
+    pub fn uid(&self) -> u32 {
+        self.uid
+    }
+
+    /// The effective group at the time it connected.
+    #[must_use]
+    pub fn gid(&self) -> u32 {
+        self.gid
+    }
+
+    /// Checks that the process lives, is the one that connected, and has still the same effective user and group.
+    /// Quick and without waiting.
+    ///
+    /// # Errors
+    /// [`PeerError::Gone`], [`PeerError::ChangedUser`].
+    pub fn check(&self) -> Result<(), PeerError> {
+        let gone = || PeerError::Gone { pid: self.pid() };
+        if self.pidfd.as_ref().is_some_and(has_exited) {
+            return Err(gone());
+        }
+        if start_time(self.pid).map_err(|_| gone())? != self.started {
+            return Err(gone());
+        }
+        let owner = std::fs::metadata(format!("/proc/{}", self.pid())).map_err(|_| gone())?;
+        if (owner.uid(), owner.gid()) != (self.uid, self.gid) {
+            return Err(PeerError::ChangedUser { pid: self.pid() });
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for Process {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Process").field("pid", &self.pid()).field("uid", &self.uid).field("gid", &self.gid).finish()
+    }
+}
+
+/// A pidfd is readable from the exit of its process on.
+fn has_exited(pidfd: &OwnedFd) -> bool {
+    let mut fds = [PollFd::new(pidfd, PollFlags::IN)];
+    !matches!(poll(&mut fds, Some(&Timespec { tv_sec: 0, tv_nsec: 0 })), Ok(0))
+}
+
+/// Field 22 of `/proc/<pid>/stat`: when the process started, in clock ticks since boot.
+fn start_time(pid: Pid) -> io::Result<u64> {
+    parse_start_time(&std::fs::read(format!("/proc/{}/stat", pid.as_raw_pid()))?)
+        .ok_or_else(|| io::Error::from(io::ErrorKind::InvalidData))
+}
+
+/// The name, field 2, may contain blanks and parentheses: what counts comes after the last of them.
+fn parse_start_time(stat: &[u8]) -> Option<u64> {
+    let name_ends = stat.iter().rposition(|byte| *byte == b')')?;
+    let fields = std::str::from_utf8(stat.get(name_ends + 1..)?).ok()?;
+    fields.split_ascii_whitespace().nth(START_TIME_AFTER_NAME)?.parse().ok()
+}
+
+/// Fields are counted from 1, and the one after the name is number 3.
+const START_TIME_AFTER_NAME: usize = 22 - 3;
+
+/// Why a peer is not accepted.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum PeerError {
+    /// It runs under other credentials now than when it connected.
+    #[error("process {pid} has changed its user or group since it connected")]
+    ChangedUser {
+        /// The process.
+        pid: i32,
+    },
+    /// The socket does not tell.
+    #[error("peer credentials of the connection are not available: {reason}")]
+    Credentials {
+        /// What the operating system said.
+        reason: String,
+    },
+    /// It has ended; its number may be used by another already.
+    #[error("process {pid} is no longer the one that connected")]
+    Gone {
+        /// The process.
+        pid: i32,
+    },
+    /// The process lives in a PID namespace that cannot be seen from here.
+    #[error("peer process is not visible in this PID namespace")]
+    NotVisible,
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::{Child, Command, Stdio};
+
+    use super::*;
+
+    fn sleeper() -> Child {
+        Command::new("sleep").arg("60").stdin(Stdio::null()).spawn().unwrap()
+    }
+
+    fn hold(pid: u32) -> Result<Process, PeerError> {
+        let (uid, gid) = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
+        Process::hold(Pid::from_raw(i32::try_from(pid).unwrap()).unwrap(), uid, gid)
+    }
+
+    #[test]
+    fn a_name_with_parentheses_does_not_move_the_start_time() {
+        let stat = b"4711 (a) b (c) S 1 4711 4711 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 1 0 987654 1 1";
+        assert_eq!(parse_start_time(stat), Some(987_654));
+        assert_eq!(parse_start_time(b"4711 (a) S 1 4711"), None);
+        assert_eq!(parse_start_time(b"garbage"), None);
+    }
+
+    #[tokio::test]
+    async fn the_peer_of_a_socket_pair_is_this_process() {
+        let (one, _two) = UnixStream::pair().unwrap();
+        let peer = Peer::of_unix(&one).unwrap();
+        assert_eq!(peer.process().unwrap().pid(), i32::try_from(std::process::id()).unwrap());
+        peer.check().unwrap();
+    }
+
+    #[test]
+    fn a_process_that_has_ended_is_gone() {
+        let mut child = sleeper();
+        let process = hold(child.id()).unwrap();
+        process.check().unwrap();
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert_eq!(process.check(), Err(PeerError::Gone { pid: process.pid() }));
+        assert!(matches!(hold(child.id()), Err(PeerError::Gone { .. })));
+    }
+
+    #[test]
+    fn a_number_that_is_used_again_is_seen_by_the_pidfd_and_by_the_start_time() {
+        let mut child = sleeper();
+        let process = hold(std::process::id()).unwrap();
+        // As if the child had ended and this process had got its number.
+        let reused = Process { started: process.started + 1, pidfd: None, ..hold(std::process::id()).unwrap() };
+        assert!(matches!(reused.check(), Err(PeerError::Gone { .. })));
+        let ended = hold(child.id()).unwrap();
+        child.kill().unwrap();
+        child.wait().unwrap();
+        let reused = Process { pidfd: ended.pidfd, ..process };
+        assert!(matches!(reused.check(), Err(PeerError::Gone { .. })));
+    }
+
+    #[test]
+    fn other_credentials_than_at_the_connection_are_refused() {
+        let process = hold(std::process::id()).unwrap();
+        let other = Process { uid: process.uid + 1, ..process };
+        assert!(matches!(other.check(), Err(PeerError::ChangedUser { .. })));
+    }
+}
