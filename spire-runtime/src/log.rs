@@ -1,0 +1,356 @@
+//! Logs in the two shapes that scripts around SPIRE read: logfmt-like text, and JSON.
+//!
+//! One subscriber for a process, installed by its binary; libraries only emit events. The level can be changed and the
+//! file reopened while the process runs.
+
+use std::fmt::{self, Write as _};
+use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use spiffe_core::Timestamp;
+use tracing::field::{Field, Visit};
+use tracing::{Event, Level, Subscriber};
+use tracing_subscriber::layer::{Context, SubscriberExt as _};
+use tracing_subscriber::registry::LookupSpan;
+use tracing_subscriber::{Layer, Registry};
+
+use crate::clock::Clock;
+
+/// How much is logged, by SPIRE's names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[expect(missing_docs, reason = "the names say it")]
+pub enum LogLevel {
+    Panic,
+    Fatal,
+    Error,
+    Warn,
+    Info,
+    Debug,
+    Trace,
+}
+
+const LEVELS: [LogLevel; 7] = [
+    LogLevel::Panic,
+    LogLevel::Fatal,
+    LogLevel::Error,
+    LogLevel::Warn,
+    LogLevel::Info,
+    LogLevel::Debug,
+    LogLevel::Trace,
+];
+
+impl LogLevel {
+    /// The name in lower case.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Panic => "panic",
+            Self::Fatal => "fatal",
+            Self::Error => "error",
+            Self::Warn => "warning",
+            Self::Info => "info",
+            Self::Debug => "debug",
+            Self::Trace => "trace",
+        }
+    }
+
+    fn of(level: Level) -> Self {
+        match level {
+            Level::ERROR => Self::Error,
+            Level::WARN => Self::Warn,
+            Level::INFO => Self::Info,
+            Level::DEBUG => Self::Debug,
+            Level::TRACE => Self::Trace,
+        }
+    }
+}
+
+/// Case does not matter; `warn` and `warning` are the same.
+impl FromStr for LogLevel {
+    type Err = String;
+
+    fn from_str(name: &str) -> Result<Self, String> {
+        let lower = name.to_ascii_lowercase();
+        LEVELS
+            .into_iter()
+            .find(|level| level.as_str() == lower || (*level == Self::Warn && lower == "warn"))
+            .ok_or_else(|| format!("not a valid log level: {name:?}"))
+    }
+}
+
+/// The shape of log lines.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LogFormat {
+    /// `time="..." level=info msg="..." key=value`
+    #[default]
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// The logs of a process: a handle to change them while it runs. Clones share it.
+#[derive(Clone, Debug)]
+pub struct Logging {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    level: AtomicU8,
+    launch_level: LogLevel,
+    format: LogFormat,
+    path: Option<PathBuf>,
+    output: Mutex<Output>,
+    clock: Arc<dyn Clock>,
+}
+
+#[derive(Debug)]
+enum Output {
+    Stdout,
+    File(std::fs::File),
+}
+
+impl Logging {
+    /// Opens the log: `path`, appended to and made with mode 0640, or standard output.
+    ///
+    /// # Errors
+    /// When the file cannot be opened.
+    pub fn open(level: LogLevel, format: LogFormat, path: Option<&Path>, clock: Arc<dyn Clock>) -> io::Result<Self> {
+        let output = match path {
+            Some(path) => Output::File(open(path)?),
+            None => Output::Stdout,
+        };
+        Ok(Self {
+            shared: Arc::new(Shared {
+                level: AtomicU8::new(level as u8),
+                launch_level: level,
+                format,
+                path: path.map(Path::to_owned),
+                output: Mutex::new(output),
+                clock,
+            }),
+        })
+    }
+
+    /// Makes it the log of this process. For binaries alone, once.
+    ///
+    /// # Errors
+    /// When the process has a log already.
+    pub fn install(&self) -> Result<(), String> {
+        tracing::subscriber::set_global_default(self.subscriber()).map_err(|err| err.to_string())
+    }
+
+    /// A subscriber for the scope that a test or an embedder chooses.
+    pub fn subscriber(&self) -> impl Subscriber + Send + Sync + use<> {
+        Registry::default().with(LineLayer(Arc::clone(&self.shared)))
+    }
+
+    /// How much is logged now.
+    #[must_use]
+    pub fn level(&self) -> LogLevel {
+        self.shared.level()
+    }
+
+    /// How much was logged at the start.
+    #[must_use]
+    pub fn launch_level(&self) -> LogLevel {
+        self.shared.launch_level
+    }
+
+    /// Logs more or less from now on.
+    pub fn set_level(&self, level: LogLevel) {
+        self.shared.level.store(level as u8, Ordering::Relaxed);
+    }
+
+    /// Opens the file anew, after somebody moved it away. Nothing happens for standard output.
+    ///
+    /// # Errors
+    /// When it cannot be opened; the old one stays in use.
+    pub fn reopen(&self) -> io::Result<()> {
+        if let Some(path) = &self.shared.path {
+            let file = open(path)?;
+            *self.shared.output.lock().unwrap_or_else(PoisonError::into_inner) = Output::File(file);
+        }
+        Ok(())
+    }
+}
+
+fn open(path: &Path) -> io::Result<std::fs::File> {
+    std::fs::OpenOptions::new().append(true).create(true).mode(0o640).open(path)
+}
+
+impl Shared {
+    fn level(&self) -> LogLevel {
+        LEVELS.get(usize::from(self.level.load(Ordering::Relaxed))).copied().unwrap_or(LogLevel::Info)
+    }
+
+    fn write(&self, line: &str) {
+        // A log that cannot be written must not stop the server.
+        let _ = match &mut *self.output.lock().unwrap_or_else(PoisonError::into_inner) {
+            Output::Stdout => io::stdout().lock().write_all(line.as_bytes()),
+            Output::File(file) => file.write_all(line.as_bytes()),
+        };
+    }
+}
+
+struct LineLayer(Arc<Shared>);
+
+/// Crates below us that speak at every step; they are heard at TRACE alone.
+const QUIET: [&str; 6] = ["h2", "hyper", "hyper_util", "tonic", "tower", "rustls"];
+
+impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for LineLayer {
+    fn enabled(&self, metadata: &tracing::Metadata<'_>, _: Context<'_, S>) -> bool {
+        let level = self.0.level();
+        let crate_name = metadata.target().split("::").next().unwrap_or_default();
+        LogLevel::of(*metadata.level()) <= level
+            && (level == LogLevel::Trace || *metadata.level() <= Level::WARN || !QUIET.contains(&crate_name))
+    }
+
+    fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
+        let mut fields = Fields::default();
+        event.record(&mut fields);
+        let level = LogLevel::of(*event.metadata().level());
+        self.0.write(&line(self.0.format, self.0.clock.now(), level, &fields));
+    }
+}
+
+#[derive(Default)]
+struct Fields {
+    message: String,
+    others: Vec<(&'static str, String)>,
+}
+
+impl Fields {
+    fn put(&mut self, field: &Field, value: String) {
+        match field.name() {
+            "message" => self.message = value,
+            // SPIRE's name for it.
+            "err" => self.others.push(("error", value)),
+            name => self.others.push((name, value)),
+        }
+    }
+}
+
+impl Visit for Fields {
+    fn record_str(&mut self, field: &Field, value: &str) {
+        self.put(field, value.to_owned());
+    }
+
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        self.put(field, format!("{value:?}"));
+    }
+}
+
+fn line(format: LogFormat, now: Timestamp, level: LogLevel, fields: &Fields) -> String {
+    let mut line = String::new();
+    match format {
+        LogFormat::Text => {
+            let _ = write!(line, "time=\"{now}\" level={} msg={}", level.as_str(), quoted(&fields.message, true));
+            for (name, value) in &fields.others {
+                let _ = write!(line, " {name}={}", quoted(value, false));
+            }
+        }
+        LogFormat::Json => {
+            line.push('{');
+            for (name, value) in &fields.others {
+                let _ = write!(line, "{}:{},", json(name), json(value));
+            }
+            let _ = write!(
+                line,
+                "\"level\":{},\"msg\":{},\"time\":{}}}",
+                json(level.as_str()),
+                json(&fields.message),
+                json(&now.to_string())
+            );
+        }
+    }
+    line.push('\n');
+    line
+}
+
+/// Quotes a value unless it is one plain word.
+fn quoted(value: &str, always: bool) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '_' | '/' | '@' | '^' | '+');
+    if !always && !value.is_empty() && value.chars().all(plain) { value.to_owned() } else { json(value) }
+}
+
+/// A JSON string. Control characters are escaped, so that nobody forges a line.
+fn json(text: &str) -> String {
+    let mut quoted = String::with_capacity(text.len() + 2);
+    quoted.push('"');
+    for character in text.chars() {
+        match character {
+            '"' => quoted.push_str("\\\""),
+            '\\' => quoted.push_str("\\\\"),
+            '\n' => quoted.push_str("\\n"),
+            '\r' => quoted.push_str("\\r"),
+            '\t' => quoted.push_str("\\t"),
+            control if control.is_control() => {
+                let _ = write!(quoted, "\\u{:04x}", u32::from(control));
+            }
+            other => quoted.push(other),
+        }
+    }
+    quoted.push('"');
+    quoted
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::SystemClock;
+
+    fn fields() -> Fields {
+        Fields {
+            message: "entry \"a\" created".into(),
+            others: vec![("entry_id", "e-1".into()), ("reason", "x\ny".into())],
+        }
+    }
+
+    #[test]
+    fn text_lines_look_like_logrus() {
+        assert_eq!(
+            line(LogFormat::Text, Timestamp::from_unix(0), LogLevel::Warn, &fields()),
+            "time=\"1970-01-01T00:00:00Z\" level=warning msg=\"entry \\\"a\\\" created\" entry_id=e-1 reason=\"x\\ny\"\n"
+        );
+    }
+
+    #[test]
+    fn json_lines_have_the_three_members_and_the_fields() {
+        assert_eq!(
+            line(LogFormat::Json, Timestamp::from_unix(0), LogLevel::Info, &fields()),
+            "{\"entry_id\":\"e-1\",\"reason\":\"x\\ny\",\"level\":\"info\",\"msg\":\"entry \\\"a\\\" created\",\"time\":\"1970-01-01T00:00:00Z\"}\n"
+        );
+    }
+
+    #[test]
+    fn the_level_changes_while_running_and_a_moved_file_is_reopened() {
+        let directory = std::env::temp_dir().join(format!("spire-log-{}", std::process::id()));
+        std::fs::create_dir_all(&directory).unwrap();
+        let path = directory.join("log");
+        let log = Logging::open(LogLevel::Info, LogFormat::Text, Some(&path), Arc::new(SystemClock)).unwrap();
+        tracing::subscriber::with_default(log.subscriber(), || {
+            tracing::debug!("hidden");
+            log.set_level(LogLevel::Debug);
+            tracing::debug!(answer = 42, "shown");
+            std::fs::rename(&path, directory.join("log.1")).unwrap();
+            log.reopen().unwrap();
+            tracing::info!("in the new file");
+        });
+        let old = std::fs::read_to_string(directory.join("log.1")).unwrap();
+        assert!(!old.contains("hidden") && old.contains("msg=\"shown\" answer=42"), "{old}");
+        assert!(std::fs::read_to_string(&path).unwrap().contains("in the new file"));
+        std::fs::remove_dir_all(&directory).unwrap();
+    }
+
+    #[test]
+    fn levels_are_read_in_any_case() {
+        assert_eq!("DEBUG".parse(), Ok(LogLevel::Debug));
+        assert_eq!("warn".parse(), Ok(LogLevel::Warn));
+        assert!("loud".parse::<LogLevel>().is_err());
+    }
+}
