@@ -7,9 +7,11 @@
 
 #![forbid(unsafe_code)]
 
+pub mod proto;
 pub mod server;
 
 mod address;
+mod claims;
 mod context;
 mod validate;
 

@@ -1,0 +1,11 @@
+//! The generated messages and the service.
+
+#![allow(clippy::all, missing_docs, unused_qualifications, unreachable_pub, reason = "generated code")]
+#![allow(clippy::pedantic, clippy::missing_errors_doc, clippy::indexing_slicing, reason = "generated code")]
+#![allow(clippy::allow_attributes_without_reason, clippy::wildcard_imports, reason = "generated code")]
+#![allow(clippy::needless_pass_by_value, clippy::semicolon_if_nothing_returned, reason = "generated code")]
+
+include!("gen/workload.rs");
+
+/// The definition as an encoded `FileDescriptorSet`, for reflection.
+pub const DESCRIPTORS: &[u8] = include_bytes!("gen/descriptors.bin");
