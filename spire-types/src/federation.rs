@@ -26,6 +26,35 @@ pub struct FederationRelationship {
     pub profile: EndpointProfile,
 }
 
+/// Which parts of a relationship a request means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "named as the fields of FederationRelationship")]
+pub struct RelationshipMask {
+    pub bundle_endpoint_url: bool,
+    pub profile: bool,
+}
+
+impl RelationshipMask {
+    /// Every part.
+    pub const ALL: Self = Self { bundle_endpoint_url: true, profile: true };
+}
+
+/// Which parts of a bundle a request means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "named as the fields of spiffe_core::Bundle")]
+pub struct BundleMask {
+    pub x509_authorities: bool,
+    pub jwt_authorities: bool,
+    pub refresh_hint: bool,
+    pub sequence_number: bool,
+}
+
+impl BundleMask {
+    /// Every part.
+    pub const ALL: Self =
+        Self { x509_authorities: true, jwt_authorities: true, refresh_hint: true, sequence_number: true };
+}
+
 /// What becomes of the entries that federate with a bundle which is deleted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DeleteMode {

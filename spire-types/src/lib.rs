@@ -16,7 +16,7 @@ pub mod selector;
 pub use entry::{
     AdditionalAttributes, EntryFilter, EntryId, EntryMask, FederatesWithMatch, InvalidEntry, RegistrationEntry,
 };
-pub use federation::{DeleteMode, EndpointProfile, FederationRelationship};
+pub use federation::{BundleMask, DeleteMode, EndpointProfile, FederationRelationship, RelationshipMask};
 pub use join_token::JoinToken;
 pub use kind::ErrorKind;
 pub use node::{AttestedNode, NodeFilter};
