@@ -311,7 +311,7 @@ impl Federation {
         let first = at_hand.is_none();
         let hint_at_hand = at_hand.as_ref().map(|bundle| bundle.refresh_hint);
         let stored = match result {
-            Ok(fetched) => self.keep(fetched, at_hand).await,
+            Ok(fetched) => keep(&*self.store, fetched, at_hand).await,
             Err(reason) => Err(reason),
         };
         let outcome = match (&stored, hint_at_hand) {
@@ -336,28 +336,6 @@ impl Federation {
         }
         for waiter in self.waiters.remove(&trust_domain).unwrap_or_default() {
             let _ = waiter.send(stored.as_ref().map(|_| ()).map_err(|reason| RefreshError::Failed(reason.clone())));
-        }
-    }
-
-    /// Stores what is new; the refresh hint that counts from now on.
-    async fn keep(&self, fetched: Fetched, at_hand: Option<Arc<Bundle>>) -> Result<Option<Ttl>, String> {
-        let Fetched { bundle, changed } = fetched;
-        let (trust_domain, refresh_hint) = (bundle.trust_domain.clone(), bundle.refresh_hint);
-        if !changed {
-            tracing::debug!(%trust_domain, "bundle is the one at hand");
-            return Ok(refresh_hint);
-        }
-        if bundle.x509_authorities.is_empty() {
-            tracing::warn!(%trust_domain, "bundle holds no X.509 authority: no X.509-SVID of this trust domain is valid");
-        }
-        let sequence_number = bundle.sequence_number;
-        match self.store.replace_bundle(bundle, at_hand).await {
-            Ok(true) => {
-                tracing::info!(%trust_domain, sequence_number, "Bundle refreshed");
-                Ok(refresh_hint)
-            }
-            Ok(false) => Err("bundle was set while it was fetched; what was set is kept".to_owned()),
-            Err(err) => Err(format!("failed to set bundle: {err}")),
         }
     }
 }
@@ -387,6 +365,32 @@ async fn perform(
     }
     let result = fetcher.fetch(relationship, &known).await.map_err(|err| err.to_string());
     (at_hand, result)
+}
+
+/// Stores what is new; the refresh hint that counts from now on.
+async fn keep(
+    store: &dyn FederationStore,
+    fetched: Fetched,
+    at_hand: Option<Arc<Bundle>>,
+) -> Result<Option<Ttl>, String> {
+    let Fetched { bundle, changed } = fetched;
+    let (trust_domain, refresh_hint) = (bundle.trust_domain.clone(), bundle.refresh_hint);
+    if !changed {
+        tracing::debug!(%trust_domain, "bundle is the one at hand");
+        return Ok(refresh_hint);
+    }
+    if bundle.x509_authorities.is_empty() {
+        tracing::warn!(%trust_domain, "bundle holds no X.509 authority: no X.509-SVID of this trust domain is valid");
+    }
+    let sequence_number = bundle.sequence_number;
+    match store.replace_bundle(bundle, at_hand).await {
+        Ok(true) => {
+            tracing::info!(%trust_domain, sequence_number, "Bundle refreshed");
+            Ok(refresh_hint)
+        }
+        Ok(false) => Err("bundle was set while it was fetched; what was set is kept".to_owned()),
+        Err(err) => Err(format!("failed to set bundle: {err}")),
+    }
 }
 
 /// Whether the bundle of `trust_domain` is what `relationship` fetches, or authenticates its endpoint.

@@ -363,8 +363,7 @@ async fn a_relationship_that_ends_while_it_is_fetched_brings_nothing() {
 async fn an_endpoint_of_another_trust_domain_is_asked_once_that_ones_bundle_is_here() {
     let (host, far) = (TestAuthority::new("host.example"), TestAuthority::new("far.example"));
     let store = MemoryStore::default();
-    let relationships =
-        [relationship_by("far.example", "far", "host.example"), relationship("host.example", "host")];
+    let relationships = [relationship_by("far.example", "far", "host.example"), relationship("host.example", "host")];
     let world = World::new(&relationships, store);
     world.serve("far", &host, far.bundle());
     world.serve("host", &host, rotated(&host));
