@@ -25,6 +25,10 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
+mod store;
+
+pub use store::StoredFederation;
+
 /// What a store may fail with.
 pub type StoreError = Box<dyn std::error::Error + Send + Sync>;
 
