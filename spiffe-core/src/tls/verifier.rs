@@ -15,7 +15,7 @@ use crate::time::Timestamp;
 use crate::x509::{Certificate, MAX_CHAIN_LENGTH, X509Error, check_leaf, verify_svid};
 
 /// Why a peer was refused; it stands in the handshake's [`CertificateError::Other`].
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum PeerRefused {
     /// The SVID does not verify.
@@ -27,6 +27,13 @@ pub enum PeerRefused {
         /// The peer.
         id: SpiffeId,
     },
+}
+
+/// As the message: rustls shows errors of others in this form alone, and it should be readable in logs.
+impl fmt::Debug for PeerRefused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
 }
 
 /// The SPIFFE ID of a peer whose handshake succeeded, from the certificates that the connection kept
