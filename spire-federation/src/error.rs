@@ -2,6 +2,7 @@
 
 use std::{io, path::PathBuf, time::Duration};
 
+use rustls::CertificateError;
 use spiffe_core::{TrustDomain, bundle::BundleError};
 use spire_types::ErrorKind;
 
@@ -49,7 +50,7 @@ pub enum Error {
         source: io::Error,
     },
     /// The endpoint did not prove to be the one that is meant, or speaks no TLS.
-    #[error("failed to authenticate bundle endpoint {host}: {source}")]
+    #[error("failed to authenticate bundle endpoint {host}: {}", reason(.source))]
     Tls {
         /// Host and port.
         host: String,
@@ -140,6 +141,20 @@ impl Error {
             | Self::Older { .. }
             | Self::TlsSettings(_) => ErrorKind::Internal,
         }
+    }
+}
+
+/// What TLS said, without its wrappings.
+fn reason(error: &io::Error) -> String {
+    let Some(tls) = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) else {
+        return error.to_string();
+    };
+    match tls {
+        rustls::Error::InvalidCertificate(CertificateError::Other(refused)) => refused.0.to_string(),
+        rustls::Error::InvalidCertificate(
+            CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
+        ) => format!("{tls}; if the endpoint shows an X.509-SVID, its profile is https_spiffe"),
+        other => other.to_string(),
     }
 }
 

@@ -22,6 +22,7 @@ use spire_federation::{
     fetch::{Connection, Connector, Fetched, Fetcher, WebRoots},
     serve::{BundleEndpoint, OwnBundle, ServingCertificate, https_spiffe, https_web},
 };
+use spire_runtime::SystemClock;
 use spire_types::{EndpointProfile, FederationRelationship};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt, DuplexStream},
@@ -421,6 +422,7 @@ mod an_impostor {
         let fetcher = fetcher_of(endpoint(identity, Ok(served.authority.bundle())));
         let error = served.fetch(&fetcher).await.unwrap_err();
         assert!(matches!(error, Error::Tls { .. }), "{error}");
+        assert!(!error.to_string().contains("Other"), "told in words: {error}");
     }
 
     #[tokio::test(start_paused = true)]
@@ -732,8 +734,14 @@ mod https_web_profile {
         fetch(&fetcher).await.unwrap_err();
 
         fs::write(dir.path().join("key.pem"), new_key).unwrap();
-        assert!(certificate.reload().await.unwrap());
-        fetch(&fetcher).await.unwrap();
+        let follower = tokio::spawn({
+            let (certificate, clock) = (certificate.clone(), Arc::new(SystemClock));
+            async move { certificate.follow(Ttl::from_secs(1), clock, CancellationToken::new()).await }
+        });
+        while fetch(&fetcher).await.is_err() {
+            sleep(Duration::from_millis(50)).await;
+        }
+        follower.abort();
     }
 
     #[tokio::test]

@@ -20,14 +20,16 @@ pub(super) async fn get(url: &EndpointUrl, stream: impl Connection + 'static) ->
     let (sender, connection) = handshake.await.map_err(failed)?;
     let (mut exchange, mut connection) = (pin!(document(url, sender)), pin!(connection));
     // The connection has to be driven for the exchange to go on; once it has ended, the exchange ends on what has come.
-    tokio::select! {
+    let broke = tokio::select! {
         biased;
         document = &mut exchange => return document,
-        ended = &mut connection => if let Err(error) = ended {
-            tracing::debug!(%error, url = %url.host_and_port(), "connection to bundle endpoint broke");
-        },
+        ended = &mut connection => ended.err(),
+    };
+    match (exchange.await, broke) {
+        // All that the exchange knows is that nothing comes any more.
+        (Err(Error::Http { source, .. }), Some(broke)) if source.is_canceled() => Err(failed(broke)),
+        (document, _) => document,
     }
-    exchange.await
 }
 
 async fn document(url: &EndpointUrl, mut sender: http1::SendRequest<Empty<Bytes>>) -> Result<Vec<u8>, Error> {

@@ -19,6 +19,8 @@ use spiffe_core::{
     Ttl,
     tls::{ALPN_HTTP_1_1, Settings},
 };
+use spire_runtime::Clock;
+use tokio_util::sync::CancellationToken;
 use zeroize::Zeroizing;
 
 use crate::Error;
@@ -59,6 +61,23 @@ impl ServingCertificate {
         let changed = current.cert != fresh.cert;
         *current = Arc::new(fresh);
         Ok(changed)
+    }
+
+    /// Reads both files again every `interval`, until `shutdown`.
+    pub async fn follow(&self, interval: Ttl, clock: Arc<dyn Clock>, shutdown: CancellationToken) {
+        let path = self.0.certificate_path.display();
+        let interval = if interval == Ttl::ZERO { DEFAULT_SYNC_INTERVAL } else { interval };
+        loop {
+            tokio::select! {
+                () = shutdown.cancelled() => return,
+                () = clock.sleep(interval.into()) => {}
+            }
+            match self.reload().await {
+                Ok(true) => tracing::info!(%path, "serving certificate changed"),
+                Ok(false) => {}
+                Err(err) => tracing::error!(%err, "serving certificate cannot be read again, the last one stays"),
+            }
+        }
     }
 }
 
@@ -106,5 +125,5 @@ async fn read(certificate_path: &Path, key_path: &Path, provider: &CryptoProvide
     CertifiedKey::from_der(chain, key, provider).map_err(|error| bad(key_path, error.to_string()))
 }
 
-/// How often the files are read where the configuration says nothing.
+/// How often the files are read where the configuration says nothing, or zero.
 pub const DEFAULT_SYNC_INTERVAL: Ttl = Ttl::from_hours(1);
