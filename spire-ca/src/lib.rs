@@ -1,7 +1,7 @@
 //! Mints X.509- and JWT-SVIDs and decides when the keys that sign them are replaced.
 //!
 //! Does not store anything, listen on anything, or know the time: `now` and randomness are arguments, keys come from a
-//! key manager. Start at [`template`] for *what* a credential contains, and at [`mint_x509_svid`] and
+//! key manager. Start at [`rotation::Rotation`] for *when*, [`template`] for *what*, and [`mint_x509_svid`] and
 //! [`mint_jwt_svid`] for the two credentials. Whatever is signed went through [`lint`] before.
 //! Standards: X509-SVID §2–4 and appendix A, JWT-SVID §2–3, RFC 5280 and RFC 7515 below them.
 
@@ -10,6 +10,7 @@
 pub mod composer;
 pub mod jwt;
 pub mod lint;
+pub mod rotation;
 pub mod template;
 pub mod x509;
 

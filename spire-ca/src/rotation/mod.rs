@@ -1,0 +1,257 @@
+//! Rotation: when authorities are prepared, activated and forgotten.
+//!
+//! Pure: it is asked for the next step and told what was done; a driver does it. What is not told done is offered
+//! again, which is the whole of what a crash or a failure needs. Two slots for each kind of authority, and SPIRE's
+//! thresholds: a successor is published at half of the life and signs from five sixths on, so that it is known
+//! everywhere before it is used.
+
+pub mod policy;
+
+mod command;
+mod journal;
+mod slot;
+mod step;
+
+use spiffe_core::{Bundle, PublicKey, Timestamp};
+
+pub use command::CommandError;
+pub use journal::Journal;
+pub use policy::Policy;
+pub use slot::{Held, JwtRecord, MIN_LIFETIME, Record, SlotId, Slots, Status, X509Record};
+pub use step::{Done, Kind, Step};
+
+use slot::Due;
+
+/// Decides the rotation of one server's authorities.
+#[derive(Clone, Debug)]
+pub struct Rotation {
+    policy: Policy,
+    x509: Slots<X509Record>,
+    jwt: Slots<JwtRecord>,
+    journal: Journal,
+    /// Grows with every change of the journal.
+    generation: u64,
+    saved_generation: u64,
+    retries: Retries,
+    prune_bundle_at: Timestamp,
+    prune_journals_at: Timestamp,
+}
+
+/// When what failed is offered again.
+#[derive(Clone, Copy, Debug)]
+struct Retries {
+    x509: Timestamp,
+    jwt: Timestamp,
+    journal: Timestamp,
+    bundle: Timestamp,
+    journals: Timestamp,
+}
+
+/// What there is at start, beside the journal: by it, entries of the journal are found usable or not.
+#[derive(Clone, Copy, Debug)]
+pub struct Inventory<'a> {
+    /// The public key under [`Kind::key_id`] of each slot.
+    pub key: &'a dyn KeyLookup,
+    /// The trust domain's own bundle, if there is one.
+    pub bundle: Option<&'a Bundle>,
+    /// Whether CAs are signed upstream, and so are not roots in the bundle.
+    pub upstream: bool,
+}
+
+/// Looks up the public keys of slots.
+pub trait KeyLookup: std::fmt::Debug {
+    /// The key of a slot; `None` where there is none.
+    fn public_key(&self, kind: Kind, slot: SlotId) -> Option<PublicKey>;
+}
+
+impl Rotation {
+    /// Without authorities: the first steps make them.
+    #[must_use]
+    pub fn new(policy: Policy, now: Timestamp) -> Self {
+        let retries = Retries {
+            x509: Timestamp::MIN,
+            jwt: Timestamp::MIN,
+            journal: Timestamp::MIN,
+            bundle: Timestamp::MIN,
+            journals: Timestamp::MIN,
+        };
+        Self {
+            policy,
+            x509: Slots::default(),
+            jwt: Slots::default(),
+            journal: Journal::default(),
+            generation: 0,
+            saved_generation: 0,
+            retries,
+            prune_bundle_at: now + policy::PRUNE_BUNDLE_EVERY,
+            prune_journals_at: now + policy::PRUNE_JOURNALS_EVERY,
+        }
+    }
+
+    /// With the authorities of a journal that are still usable: not expired, their key is the one in the key manager,
+    /// and they are published in the bundle.
+    #[must_use]
+    pub fn restore(policy: Policy, journal: Journal, inventory: Inventory<'_>, now: Timestamp) -> Self {
+        let mut rotation = Self::new(policy, now);
+        rotation.x509 = usable(journal.x509(), now, |held| {
+            let key = inventory.key.public_key(Kind::X509, held.slot);
+            let certificate = &held.record.certificate;
+            key.as_ref() == Some(certificate.public_key())
+                && (inventory.upstream
+                    || inventory.bundle.is_some_and(|bundle| bundle.x509_roots().any(|root| root == certificate)))
+        });
+        if policy.jwt_svids {
+            rotation.jwt = usable(journal.jwt(), now, |held| {
+                let key = inventory.key.public_key(Kind::Jwt, held.slot);
+                let id = held.record.authority_id.as_str();
+                key.as_ref() == Some(&held.record.public_key)
+                    && inventory.bundle.is_some_and(|bundle| bundle.jwt_authority(id).is_some())
+            });
+        }
+        rotation.journal = journal;
+        rotation
+    }
+
+    /// The next thing to do at `now`, or `None` until [`Self::next_wakeup`]. Asking changes nothing.
+    #[must_use]
+    pub fn next_step(&self, now: Timestamp) -> Option<Step> {
+        let x509 = self.x509.due(now).filter(|_| now >= self.retries.x509).map(|due| step(Kind::X509, due));
+        let jwt = || {
+            let wanted = self.rotates_jwt(now) && now >= self.retries.jwt;
+            wanted.then(|| self.jwt.due(now)).flatten().map(|due| step(Kind::Jwt, due))
+        };
+        let save = || (self.has_news() && now >= self.retries.journal).then_some(Step::SaveJournal);
+        let bundle = || (now >= self.prune_bundle_at.max(self.retries.bundle)).then_some(Step::PruneBundle);
+        let journals = || (now >= self.prune_journals_at.max(self.retries.journals)).then_some(Step::PruneJournals);
+        x509.or_else(jwt).or_else(save).or_else(bundle).or_else(journals)
+    }
+
+    /// Records that a step succeeded.
+    pub fn completed(&mut self, now: Timestamp, done: Done) {
+        match done {
+            Done::PreparedX509 { slot, record } => {
+                self.journal.push_x509(slot, &record);
+                self.x509.put(slot, Status::Prepared, record);
+                self.generation += 1;
+            }
+            Done::PreparedJwt { slot, record } => {
+                self.journal.push_jwt(slot, &record);
+                self.jwt.put(slot, Status::Prepared, record);
+                self.generation += 1;
+            }
+            Done::Activated { kind, authority_id } => {
+                let replaced = match kind {
+                    Kind::X509 => self.x509.activate(&authority_id),
+                    Kind::Jwt => self.jwt.activate(&authority_id),
+                };
+                if let Some(replaced) = replaced {
+                    self.journal.set_status(kind, &replaced, Status::Old);
+                }
+                self.journal.set_status(kind, &authority_id, Status::Active);
+                self.generation += 1;
+            }
+            Done::SavedJournal { generation } => self.saved_generation = self.saved_generation.max(generation),
+            Done::Tainted | Done::Revoked => {}
+            Done::PrunedBundle => self.prune_bundle_at = now + policy::PRUNE_BUNDLE_EVERY,
+            Done::PrunedJournals => self.prune_journals_at = now + policy::PRUNE_JOURNALS_EVERY,
+        }
+    }
+
+    /// Records that a step failed: it is offered again after [`policy::RETRY_AFTER`], or when it was pruning after
+    /// [`policy::RETRY_PRUNING_AFTER`], and meanwhile the others are.
+    pub fn failed(&mut self, now: Timestamp, step: &Step) {
+        let (retry, after) = match step {
+            Step::Prepare { kind: Kind::X509, .. } | Step::Activate { kind: Kind::X509, .. } => {
+                (&mut self.retries.x509, policy::RETRY_AFTER)
+            }
+            Step::Prepare { kind: Kind::Jwt, .. } | Step::Activate { kind: Kind::Jwt, .. } => {
+                (&mut self.retries.jwt, policy::RETRY_AFTER)
+            }
+            Step::SaveJournal => (&mut self.retries.journal, policy::RETRY_AFTER),
+            Step::PruneBundle => (&mut self.retries.bundle, policy::RETRY_PRUNING_AFTER),
+            Step::PruneJournals => (&mut self.retries.journals, policy::RETRY_PRUNING_AFTER),
+            Step::Taint { .. } | Step::Revoke { .. } => return,
+        };
+        *retry = now + after;
+    }
+
+    /// When [`Self::next_step`] could next answer differently.
+    #[must_use]
+    pub fn next_wakeup(&self) -> Timestamp {
+        let mut wakeup = self.x509.next_change().max(self.retries.x509);
+        if self.policy.jwt_svids && self.x509.active().is_some() {
+            wakeup = wakeup.min(self.jwt.next_change().max(self.retries.jwt));
+        }
+        if self.has_news() {
+            wakeup = wakeup.min(self.retries.journal);
+        }
+        wakeup.min(self.prune_bundle_at.max(self.retries.bundle)).min(self.prune_journals_at.max(self.retries.journals))
+    }
+
+    /// What an operator decided.
+    #[must_use]
+    pub fn policy(&self) -> Policy {
+        self.policy
+    }
+
+    /// The slots of X.509 CAs.
+    #[must_use]
+    pub fn x509(&self) -> &Slots<X509Record> {
+        &self.x509
+    }
+
+    /// The slots of JWT keys.
+    #[must_use]
+    pub fn jwt(&self) -> &Slots<JwtRecord> {
+        &self.jwt
+    }
+
+    /// What is to be stored.
+    #[must_use]
+    pub fn journal(&self) -> &Journal {
+        &self.journal
+    }
+
+    /// How often the journal has changed since the start.
+    #[must_use]
+    pub fn generation(&self) -> u64 {
+        self.generation
+    }
+
+    /// Without an X.509 CA, a JWT key would be of no use: no agent could connect to ask for tokens.
+    fn rotates_jwt(&self, now: Timestamp) -> bool {
+        self.policy.jwt_svids && self.x509.has_valid_active(now)
+    }
+
+    /// A journal is found by the active CA, and so is not stored before there is one.
+    fn has_news(&self) -> bool {
+        self.generation > self.saved_generation && self.x509.active().is_some()
+    }
+}
+
+fn step(kind: Kind, due: Due) -> Step {
+    match due {
+        Due::Prepare(slot) => Step::Prepare { kind, slot },
+        Due::Activate(authority_id) => Step::Activate { kind, authority_id },
+    }
+}
+
+/// The newest active entry that is usable, and the newest other one beside it.
+fn usable<R: Record>(newest_first: Vec<Held<R>>, now: Timestamp, is_usable: impl Fn(&Held<R>) -> bool) -> Slots<R> {
+    let mut slots = Slots::default();
+    for held in newest_first {
+        if now >= held.record.not_after() || !is_usable(&held) || slots.get(held.slot).is_some() {
+            continue;
+        }
+        // Of two active ones, the older was replaced by a server that could not store it any more.
+        let status = match held.status {
+            Status::Active if slots.active().is_some() => Status::Old,
+            status => status,
+        };
+        slots.put(held.slot, status, held.record);
+    }
+    slots
+}
+
+#[cfg(test)]
+mod tests;
