@@ -476,3 +476,32 @@ async fn a_p384_key_pair_is_told_what_to_use() {
     let error = meet(&node(&leaf, &[]), &server(&[&root])).await.unwrap_err();
     assert!(error.to_string().contains("P-384"), "{error}");
 }
+
+proptest::proptest! {
+    #[test]
+    fn any_payload_and_answer_is_refused_without_panic(
+        payload in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..300),
+        text in "\\PC{0,100}",
+        number in -3..3i64,
+    ) {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let root = Ca::root("root");
+        let leaf = root.leaf(leaf_params(), p256());
+        let (server, good) = (server(&[&root]), self::payload(&[&leaf.certificate]));
+        let encoded = STANDARD.encode(&payload);
+        runtime.block_on(async {
+            forge(&server, &payload, "{}").await;
+            forge(&server, serde_json::json!({ "certificates": [encoded, number, text] }).to_string().as_bytes(), "").await;
+            forge(&server, serde_json::json!({ "certificates": [encoded] }).to_string().as_bytes(), "").await;
+            for answer in [
+                text.clone(),
+                serde_json::json!({ "ecdsa_signature": { "nonce": encoded, "r": encoded, "s": encoded } }).to_string(),
+                serde_json::json!({ "ecdsa_signature": { "nonce": STANDARD.encode([0; 32]), "r": encoded, "s": encoded } })
+                    .to_string(),
+                serde_json::json!({ "ecdsa_signature": text, "rsa_signature": number }).to_string(),
+            ] {
+                forge(&server, &good, &answer).await;
+            }
+        });
+    }
+}

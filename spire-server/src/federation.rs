@@ -25,8 +25,10 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
+mod own_bundle;
 mod store;
 
+pub use own_bundle::StoredOwnBundle;
 pub use store::StoredFederation;
 
 /// What a store may fail with.

@@ -129,4 +129,11 @@ mod tests {
             assert!(parse_status(status).is_err(), "{status:?}");
         }
     }
+
+    proptest::proptest! {
+        #[test]
+        fn any_status_is_read_without_panic(status in "(Uid|Gid|Groups|x)?:?[ \t0-9a\n-]{0,40}") {
+            let _ = parse_status(&status);
+        }
+    }
 }
