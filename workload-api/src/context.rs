@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use spiffe_core::x509::X509Svid;
-use spiffe_core::{BundleSet, SpiffeId};
+use spiffe_core::{Bundle, BundleSet, SpiffeId};
 
 /// An X.509-SVID, and what its workload should use it for.
 #[derive(Clone, Debug)]
@@ -51,12 +51,12 @@ impl X509Context {
         self.identities.iter().find(|identity| identity.hint == hint).map(|identity| &identity.svid)
     }
 
-    /// Whether both tell a workload the same.
+    /// Whether both tell a workload the same about X.509.
     #[must_use]
     pub fn same_as(&self, other: &Self) -> bool {
         self.identities.len() == other.identities.len()
             && self.identities.iter().zip(&other.identities).all(|(one, two)| one.same_as(two))
-            && (Arc::ptr_eq(&self.bundles, &other.bundles) || self.bundles == other.bundles)
+            && same_bundles(&self.bundles, &other.bundles, |bundle| &bundle.x509_authorities)
     }
 
     /// Takes out every identity whose hint, unless empty, an earlier one has (SPIFFE Workload API §5.2.1).
@@ -91,4 +91,13 @@ pub struct ValidatedJwt {
     pub id: SpiffeId,
     /// Its claims, as far as they may be shown.
     pub claims: serde_json::Map<String, serde_json::Value>,
+}
+
+/// Whether two sets are the same in what one of the profiles shows of them.
+pub(crate) fn same_bundles<T: PartialEq>(one: &BundleSet, two: &BundleSet, part: impl Fn(&Bundle) -> &T) -> bool {
+    one.len() == two.len()
+        && one
+            .iter()
+            .zip(two.iter())
+            .all(|(one, two)| Arc::ptr_eq(one, two) || (one.trust_domain == two.trust_domain && part(one) == part(two)))
 }

@@ -16,7 +16,7 @@ use super::listen::{ListenError, PUBLIC_SOCKET_MODE, UnixSocket, serve, tcp_inco
 use super::{Connection, Gate, Identities, Limits, workload_api_service};
 
 /// How long calls may take to end once the endpoint is to stop.
-const SHUTDOWN_DEADLINE: Duration = Duration::from_secs(5);
+const SHUTDOWN_DEADLINE: Duration = Duration::from_secs(2);
 
 /// Serves [`Identities`] over sockets.
 ///

@@ -14,7 +14,7 @@ use tonic::{Request, Response, Status};
 
 use super::{Caller, Gate, Identities, IdentityError, Ticket, Updates, require_security_header};
 use crate::claims;
-use crate::context::X509Context;
+use crate::context::{X509Context, same_bundles};
 use crate::proto;
 use crate::proto::spiffe_workload_api_server::{SpiffeWorkloadApi, SpiffeWorkloadApiServer};
 
@@ -273,13 +273,4 @@ fn non_empty(bundles: BTreeMap<String, Bytes>) -> Result<BTreeMap<String, Bytes>
         return Err(IdentityError::Response { reason: "bundle not available".to_owned() });
     }
     Ok(bundles)
-}
-
-/// Whether two sets are the same in what one of the profiles shows of them.
-fn same_bundles<T: PartialEq>(one: &BundleSet, two: &BundleSet, part: impl Fn(&Bundle) -> &T) -> bool {
-    one.len() == two.len()
-        && one
-            .iter()
-            .zip(two.iter())
-            .all(|(one, two)| Arc::ptr_eq(one, two) || (one.trust_domain == two.trust_domain && part(one) == part(two)))
 }
