@@ -18,17 +18,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use futures_util::{Stream, StreamExt as _};
+use futures_util::StreamExt as _;
 pub use spiffe_core::testing::TestAuthority;
-use spiffe_core::{BundleSet, SpiffeId, Timestamp, Ttl};
+use spiffe_core::{SpiffeId, Timestamp, Ttl};
 use tokio::io::DuplexStream;
 use tokio::sync::{mpsc, watch};
-use tokio_stream::wrappers::{UnboundedReceiverStream, WatchStream};
+use tokio_stream::wrappers::UnboundedReceiverStream;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::client::{Client, X509Source};
 use crate::context::{Identity, JwtToken, ValidatedJwt, X509Context};
-use crate::server::{Caller, Connection, Endpoint, Identities, IdentityError, Limits, Updates};
+use crate::server::{Caller, Connection, Endpoint, Identities, IdentityError, Limits, Updates, following};
 use crate::validate_jwt_svid;
 
 /// What every caller of a [`FakeEndpoint`] gets.
@@ -131,10 +131,6 @@ struct Fake {
 }
 
 impl Fake {
-    fn answers(&self) -> impl Stream<Item = Answer> + Send + use<> {
-        WatchStream::new(self.state.subscribe())
-    }
-
     fn context(&self) -> Answer {
         self.state.borrow().clone()
     }
@@ -144,12 +140,7 @@ impl Fake {
 impl Identities for Fake {
     async fn watch_x509(&self, _: &Caller) -> Result<Updates<X509Context>, IdentityError> {
         self.context()?;
-        Ok(Box::pin(self.answers()))
-    }
-
-    async fn watch_bundles(&self, _: &Caller) -> Result<Updates<BundleSet>, IdentityError> {
-        self.context()?;
-        Ok(Box::pin(self.answers().map(|answer| answer.map(|context| Arc::clone(&context.bundles)))))
+        Ok(following(self.state.subscribe()))
     }
 
     async fn fetch_jwt_svids(

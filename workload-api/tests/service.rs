@@ -20,7 +20,7 @@ use workload_api::client::{Client, X509, X509Bundles};
 use workload_api::proto;
 use workload_api::proto::spiffe_workload_api_client::SpiffeWorkloadApiClient;
 use workload_api::server::{
-    Caller, Endpoint, Identities, IdentityError, Limits, PUBLIC_SOCKET_MODE, Peer, UnixSocket, Updates,
+    Caller, Endpoint, Identities, IdentityError, Limits, PUBLIC_SOCKET_MODE, Peer, UnixSocket, Updates, constant,
 };
 use workload_api::testing::{FakeEndpoint, TestAuthority};
 use workload_api::{Address, Identity, JwtToken, ValidatedJwt, X509Context};
@@ -264,7 +264,7 @@ impl Identities for ByPeer {
     async fn watch_x509(&self, caller: &Caller) -> Result<Updates<X509Context>, IdentityError> {
         assert_eq!(caller.method(), "/SpiffeWorkloadAPI/FetchX509SVID");
         let context = self.context(caller);
-        Ok(Box::pin(futures_util::stream::iter([Ok(context)]).chain(futures_util::stream::pending())))
+        Ok(constant(context))
     }
 
     async fn watch_bundles(&self, _: &Caller) -> Result<Updates<BundleSet>, IdentityError> {

@@ -4,8 +4,10 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use futures_util::Stream;
+use futures_util::{Stream, StreamExt as _};
 use spiffe_core::{BundleSet, SpiffeId};
+use tokio::sync::watch;
+use tokio_stream::wrappers::WatchStream;
 use tonic::{Code, Status};
 
 use super::{Peer, Process};
@@ -17,6 +19,9 @@ use crate::context::{JwtToken, ValidatedJwt, X509Context};
 /// attested anew; afterwards the service asks whether the process is still the one that connected, and only then
 /// answers. An error is final for its RPC. A wrong answer hands somebody else's identity out: there is no check behind
 /// this one.
+///
+/// Only [`Self::watch_x509`] has to be written: bundles are those that go with the identities, and the JWT profile is
+/// not served, until their methods are written too.
 #[async_trait]
 pub trait Identities: Send + Sync + 'static {
     /// The caller's identities and bundles: the first item as soon as it is known, then one for each change. Items that
@@ -31,7 +36,10 @@ pub trait Identities: Send + Sync + 'static {
     ///
     /// # Errors
     /// [`IdentityError::NoIdentity`] for a caller without identity.
-    async fn watch_bundles(&self, caller: &Caller) -> Result<Updates<BundleSet>, IdentityError>;
+    async fn watch_bundles(&self, caller: &Caller) -> Result<Updates<BundleSet>, IdentityError> {
+        let contexts = self.watch_x509(caller).await?;
+        Ok(Box::pin(contexts.map(|context| context.map(|context| Arc::clone(&context.bundles)))))
+    }
 
     /// New tokens for `audience`, which is not empty: for the identity that was asked for, or for all of the caller's.
     ///
@@ -43,7 +51,10 @@ pub trait Identities: Send + Sync + 'static {
         caller: &Caller,
         audience: &[String],
         id: Option<&SpiffeId>,
-    ) -> Result<Vec<JwtToken>, IdentityError>;
+    ) -> Result<Vec<JwtToken>, IdentityError> {
+        let _ = (caller, audience, id);
+        Err(IdentityError::Unsupported { what: "fetching JWT-SVIDs" })
+    }
 
     /// Validates a token for the caller, who needs no identity for it. [`crate::validate_jwt_svid`] does the work.
     ///
@@ -54,11 +65,26 @@ pub trait Identities: Send + Sync + 'static {
         caller: &Caller,
         audience: &str,
         token: &str,
-    ) -> Result<ValidatedJwt, IdentityError>;
+    ) -> Result<ValidatedJwt, IdentityError> {
+        let _ = (caller, audience, token);
+        Err(IdentityError::Unsupported { what: "validating JWT-SVIDs" })
+    }
 }
 
 /// Complete states, one after the other; an error ends them.
 pub type Updates<T> = Pin<Box<dyn Stream<Item = Result<Arc<T>, IdentityError>> + Send>>;
+
+/// Updates that never come: `state` and nothing after it.
+#[must_use]
+pub fn constant<T: Send + Sync + 'static>(state: impl Into<Arc<T>>) -> Updates<T> {
+    Box::pin(futures_util::stream::iter([Ok(state.into())]).chain(futures_util::stream::pending()))
+}
+
+/// The value of a channel, and each one that replaces it. States that are replaced quickly may be left out.
+#[must_use]
+pub fn following<T: Send + Sync + 'static>(channel: watch::Receiver<Result<Arc<T>, IdentityError>>) -> Updates<T> {
+    Box::pin(WatchStream::new(channel))
+}
 
 /// Who asks, and for what.
 #[derive(Clone, Debug)]
@@ -138,6 +164,12 @@ pub enum IdentityError {
         /// What is missing.
         reason: String,
     },
+    /// This endpoint does not do it; clients do not ask again.
+    #[error("{what} is not implemented")]
+    Unsupported {
+        /// What it does not do.
+        what: &'static str,
+    },
     /// There is nothing to answer with at the moment.
     #[error("{reason}")]
     Unavailable {
@@ -153,6 +185,7 @@ impl IdentityError {
         match self {
             Self::InvalidToken { .. } => Code::InvalidArgument,
             Self::NoIdentity => Code::PermissionDenied,
+            Self::Unsupported { .. } => Code::Unimplemented,
             Self::AttestationFailed
             | Self::JwtSvid { .. }
             | Self::RateLimited { .. }

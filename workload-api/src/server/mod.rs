@@ -11,7 +11,7 @@ mod service;
 
 pub use connection::Connection;
 pub use endpoint::{Endpoint, ServeError};
-pub use identities::{Caller, Identities, IdentityError, Updates};
+pub use identities::{Caller, Identities, IdentityError, Updates, constant, following};
 pub use limits::{Gate, Limits, Ticket};
 pub use listen::{ADMIN_SOCKET_MODE, ListenError, PUBLIC_SOCKET_MODE, UnixSocket, serve, tcp_incoming};
 pub use peer::{Peer, PeerError, Process};
