@@ -65,15 +65,22 @@ pub enum AgentIdError {
     /// The ID would be the server's own.
     #[error("agent ID {0} cannot collide with the server ID")]
     Collides(SpiffeId),
-    /// A template that this build cannot render.
+    /// A template that is not understood.
     #[error(
-        "agent_path_template {template:?} is not supported: only the default template {default:?} is; remove the setting"
+        "agent_path_template {template:?}: {what:?} is not supported; templates here are text and fields, as in \
+         {{{{ .PluginName }}}}"
     )]
     Template {
         /// The template as configured.
         template: String,
-        /// The template that is understood.
-        default: &'static str,
+        /// The part that is not understood.
+        what: String,
+    },
+    /// A field of the template has no value for this node.
+    #[error("agent_path_template: this node has no value for .{field}")]
+    NoValue {
+        /// The field.
+        field: String,
     },
 }
 

@@ -435,10 +435,24 @@ fn settings_that_cannot_work_are_named() {
     let refused = |config: X509PopConfig| X509PopServer::new(trust_domain(), config).unwrap_err().to_string();
     assert!(refused(X509PopConfig { max_intermediates: 0, ..config() }).contains("max_intermediates"));
     assert!(refused(X509PopConfig { max_rsa_key_size: 0, ..config() }).contains("max_rsa_key_size"));
-    let template = Some("/{{ .Subject.CommonName }}".to_owned());
+    let template = Some("/{{ .Subject.CommonName | lower }}".to_owned());
     assert!(refused(X509PopConfig { agent_path_template: template, ..config() }).contains("agent_path_template"));
     let empty = X509PopConfig::new(X509PopMode::ExternalPki { roots: vec![] });
     assert!(refused(empty).contains("no certificate"));
+}
+
+#[tokio::test]
+async fn a_template_names_agents() {
+    let root = Ca::root("root");
+    let template = "/x509pop/{{ .Subject.CommonName }}/{{ .SerialNumberHex }}/{{ .URISanSelectors.rack }}";
+    let server = server_with(&[&root], |config| config.agent_path_template = Some(template.to_owned()));
+    let mut params = leaf_params();
+    params.distinguished_name.push(DnType::CommonName, "node-1");
+    let error = meet(&node(&root.leaf(params.clone(), p256()), &[]), &server).await.unwrap_err();
+    assert!(error.to_string().contains("no value for .URISanSelectors.rack"), "{error}");
+    params.subject_alt_names.push(SanType::URI("x509pop://example.org/rack/7".try_into().unwrap()));
+    let attested = meet(&node(&root.leaf(params, p256()), &[]), &server).await.unwrap();
+    assert_eq!(attested.agent_id.as_str(), "spiffe://example.org/spire/agent/x509pop/node-1/0abc/7");
 }
 
 #[tokio::test]

@@ -26,7 +26,7 @@ use crate::{
     hex::hex,
     node::{
         AttestRequest, Attested, Challenger, NodeAttestorServer, Verified,
-        agent_id::{agent_id, check_template},
+        agent_id::{AgentPathTemplate, agent_id},
     },
 };
 
@@ -35,7 +35,8 @@ use crate::{
 pub struct X509PopConfig {
     /// Which roots count, and what the agent is called.
     pub mode: X509PopMode,
-    /// `agent_path_template`; `None` takes the mode's default, the only one there is.
+    /// `agent_path_template`; `None` or empty takes the mode's default. Fields are `PluginName`, `TrustDomain`,
+    /// `Fingerprint`, `SerialNumberHex`, `Subject.CommonName`, `SVIDPathTrimmed` and `URISanSelectors.<key>`.
     pub agent_path_template: Option<String>,
     /// How many certificates may follow the leaf; at least 1.
     pub max_intermediates: usize,
@@ -112,6 +113,7 @@ async fn load_certificates(path: &Path) -> Result<Vec<Certificate>, Error> {
 pub struct X509PopServer {
     trust_domain: TrustDomain,
     config: X509PopConfig,
+    template: AgentPathTemplate,
 }
 
 impl X509PopServer {
@@ -140,8 +142,9 @@ impl X509PopServer {
                 SPIFFE_TEMPLATE
             }
         };
-        check_template(config.agent_path_template.as_deref(), default)?;
-        Ok(Self { trust_domain, config })
+        let template = config.agent_path_template.as_deref().filter(|template| !template.is_empty());
+        let template = AgentPathTemplate::parse(template.unwrap_or(default), is_field)?;
+        Ok(Self { trust_domain, config, template })
     }
 
     /// The chain of the payload, leaf first, within the limits and not yet verified.
@@ -191,15 +194,23 @@ impl X509PopServer {
     }
 
     /// The path of the agent's ID below `/spire/agent`.
-    fn agent_path(&self, leaf: &Certificate) -> Result<String, X509PopError> {
-        match &self.config.mode {
-            X509PopMode::ExternalPki { .. } => Ok(format!("/{NAME}/{}", fingerprint(leaf))),
+    fn agent_path(&self, leaf: &Certificate) -> Result<String, Error> {
+        let svid_path = match &self.config.mode {
+            X509PopMode::ExternalPki { .. } => "",
             X509PopMode::Spiffe { prefix, .. } => {
                 let path = san::spiffe_path(leaf).ok_or(X509PopError::NoSvid)?;
-                let trimmed = path.strip_prefix(prefix.as_str()).ok_or(X509PopError::SvidPrefix)?;
-                Ok(format!("/{NAME}/{trimmed}"))
+                path.strip_prefix(prefix.as_str()).ok_or(X509PopError::SvidPrefix)?
             }
-        }
+        };
+        self.template.render(|field| match field {
+            "PluginName" => Some(NAME.to_owned()),
+            "TrustDomain" => Some(self.trust_domain.to_string()),
+            "Fingerprint" => Some(fingerprint(leaf)),
+            "SerialNumberHex" => Some(serial_hex(leaf.serial())),
+            "SVIDPathTrimmed" => Some(svid_path.to_owned()),
+            COMMON_NAME => Some(leaf.subject_common_name().unwrap_or_default().to_owned()),
+            _ => san::selectors(leaf, &self.trust_domain).remove(field.strip_prefix(SAN_FIELDS)?),
+        })
     }
 
     fn selectors(&self, leaf: &Certificate, above: &[Certificate]) -> Vec<Selector> {
@@ -294,6 +305,11 @@ impl Key {
     }
 }
 
+fn is_field(name: &str) -> bool {
+    let simple = ["PluginName", "TrustDomain", "Fingerprint", "SerialNumberHex", "SVIDPathTrimmed", COMMON_NAME];
+    simple.contains(&name) || name.strip_prefix(SAN_FIELDS).is_some_and(|key| !key.contains('.'))
+}
+
 fn rsa_key(leaf: &Certificate) -> Option<RsaPublicKey> {
     let (_, info) = SubjectPublicKeyInfo::from_der(leaf.public_key().spki_der()).ok()?;
     match info.parsed().ok()? {
@@ -325,6 +341,9 @@ fn ip_address(bytes: &[u8]) -> Option<IpAddr> {
 pub const DEFAULT_TEMPLATE: &str = "/{{ .PluginName }}/{{ .Fingerprint }}";
 /// The path of an agent below `/spire/agent` in spiffe mode.
 pub const SPIFFE_TEMPLATE: &str = "/{{ .PluginName }}/{{ .SVIDPathTrimmed }}";
+
+const COMMON_NAME: &str = "Subject.CommonName";
+const SAN_FIELDS: &str = "URISanSelectors.";
 
 /// The longest payload that is read.
 const MAX_PAYLOAD_BYTES: usize = 1024 * 1024;
