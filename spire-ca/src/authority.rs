@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use rand_core::CryptoRng;
 use spiffe_core::x509::Certificate;
-use spiffe_core::{SignatureAlgorithm, Timestamp, TrustDomain};
+use spiffe_core::{PublicKey, SignatureAlgorithm, Timestamp, TrustDomain};
 use spire_keymanager::Signer;
 
 use crate::Error;
@@ -30,8 +30,14 @@ impl AuthorityId {
     pub fn of_certificate(certificate: &Certificate) -> Self {
         match certificate.subject_key_id() {
             Some(id) => Self::new(&hex(id)),
-            None => Self::new(&hex(&certificate.public_key().subject_key_id())),
+            None => Self::of_public_key(certificate.public_key()),
         }
+    }
+
+    /// That of the CA whose certificate we would make for this key.
+    #[must_use]
+    pub fn of_public_key(key: &PublicKey) -> Self {
+        Self::new(&hex(&key.subject_key_id()))
     }
 
     /// The name.

@@ -12,6 +12,7 @@ pub mod jwt;
 pub mod lint;
 pub mod rotation;
 pub mod template;
+pub mod upstream;
 pub mod x509;
 
 mod asn1;

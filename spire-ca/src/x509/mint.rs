@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use rand_core::CryptoRng;
-use spiffe_core::x509::Certificate;
+use spiffe_core::x509::{Certificate, Csr};
 use spiffe_core::{PublicKey, SpiffeId, Timestamp, TrustDomain, Ttl};
 use spire_keymanager::Signer;
 
@@ -198,6 +198,37 @@ pub async fn mint_downstream_ca(
     let certificate = sign(lint::x509_ca(tbs, authority.trust_domain(), now)?, ca.signer()).await?;
     Ok(MintedX509Ca { certificate, intermediates: Arc::clone(ca.upstream_chain()), not_after, serial })
 }
+
+/// Mints the CA certificate that a request asks for, with the request's subject, as an upstream of files does.
+///
+/// The request's only URI SAN must be the trust domain's ID. Nothing else of it is taken.
+///
+/// # Errors
+/// [`Error::Upstream`] for a request that asks for anything else; otherwise as [`mint_downstream_ca`].
+pub(crate) async fn mint_requested_ca(
+    ca: &X509Ca,
+    csr: &Csr,
+    trust_domain: &TrustDomain,
+    ttl: Ttl,
+    now: Timestamp,
+    rng: &mut (dyn CryptoRng + Send),
+) -> Result<Certificate, Error> {
+    check_valid(ca, now)?;
+    let id = trust_domain.id();
+    if csr.uri_sans() != [id.as_str()] {
+        return Err(Error::Upstream { reason: format!("request must have the one URI SAN {:?}", id.as_str()) });
+    }
+    let (not_before, not_after) = template::validity(now, ttl, REQUESTED_CA_TTL, ca.not_after());
+    let attributes = X509CaAttributes::default();
+    let tbs = ca_fields(id.as_str(), &attributes, csr.subject_der(), csr.public_key(), Serial::random(rng))
+        .valid(not_before, not_after)
+        .encode(ca.issuer());
+    let der = sign(lint::x509_ca(tbs, trust_domain, now)?, ca.signer()).await?;
+    Ok(Certificate::from_der(&der)?)
+}
+
+/// Lifetime where none is preferred.
+const REQUESTED_CA_TTL: Ttl = Ttl::from_hours(1);
 
 fn ca_fields<'a>(
     uri: &'a str,

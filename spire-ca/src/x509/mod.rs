@@ -12,3 +12,5 @@ pub use mint::{
 };
 pub use serial::Serial;
 pub use tbs::{Extension, Issuer, Profile, Tbs};
+
+pub(crate) use mint::mint_requested_ca;

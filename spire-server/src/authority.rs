@@ -1,0 +1,650 @@
+//! Driver of rotation: prepares, activates and retires the server's X.509 CA and JWT key.
+//!
+//! The only loop around [`Rotation`], which decides. Here are the effects: keys in the key manager, certificates,
+//! the own bundle and the journal in the datastore. An authority is in the bundle before it signs anything. What
+//! signs at the moment is a snapshot, [`AuthorityHandle::current`], which nobody waits for.
+
+use std::fmt::{self, Debug};
+use std::sync::Arc;
+
+use rand_core::CryptoRng;
+use spiffe_core::{JwtAuthority, KeyType, PublicKey, Timestamp, TrustDomain, X509Authority};
+use spire_ca::rotation::{
+    CommandError, Done, Held, Inventory, Journal, JwtRecord, KeyLookup, Kind, MIN_LIFETIME, Policy, Record, Rotation,
+    SlotId, Slots, Status, Step, X509Record, policy,
+};
+use spire_ca::upstream::{self, UpstreamAuthority};
+use spire_ca::{
+    Authority, AuthorityId, Composers, DistinguishedName, JwtKey, SelfSignedCaParams, X509Ca, ca_csr,
+    mint_self_signed_ca, random_key_id,
+};
+use spire_datastore::{CaJournal, DataStore};
+use spire_keymanager::{KeyId, KeyManager, Signer};
+use spire_runtime::{Clock, Tasks};
+use spire_types::ErrorKind;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio_util::sync::CancellationToken;
+
+/// What an operator decides about the server's authorities.
+#[derive(Clone, Debug)]
+pub struct AuthorityConfig {
+    /// Whose authorities they are.
+    pub trust_domain: TrustDomain,
+    /// Lifetimes, and whether there are JWT-SVIDs.
+    pub policy: Policy,
+    /// The kind of the CA's key.
+    pub ca_key_type: KeyType,
+    /// The kind of the JWT key.
+    pub jwt_key_type: KeyType,
+    /// The CA's subject.
+    pub ca_subject: DistinguishedName,
+}
+
+impl AuthorityConfig {
+    /// SPIRE's defaults.
+    #[must_use]
+    pub fn new(trust_domain: TrustDomain) -> Self {
+        Self {
+            trust_domain,
+            policy: Policy::default(),
+            ca_key_type: KeyType::EcP256,
+            jwt_key_type: KeyType::EcP256,
+            ca_subject: DistinguishedName::default_ca(),
+        }
+    }
+}
+
+/// What the driver works with.
+pub struct AuthorityParts {
+    /// Where keys live.
+    pub key_manager: Arc<dyn KeyManager>,
+    /// Where the bundle and the journal live.
+    pub datastore: Arc<dyn DataStore>,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// Serial numbers and key IDs come from it.
+    pub rng: Box<dyn CryptoRng + Send + Sync>,
+    /// What changes credentials before they are signed.
+    pub composers: Composers,
+    /// Who signs the CA; `None` for a self-signed one.
+    pub upstream: Option<Arc<dyn UpstreamAuthority>>,
+}
+
+/// Loads the journal, makes what is missing, and starts the task that keeps it fresh.
+///
+/// # Errors
+/// [`AuthorityError`] when the journal cannot be read, or a first authority cannot be made: a server without one cannot
+/// do anything.
+pub async fn start(
+    config: AuthorityConfig,
+    parts: AuthorityParts,
+    tasks: &Tasks,
+) -> Result<AuthorityHandle, AuthorityError> {
+    let mut driver = Driver::load(config, parts).await?;
+    while let Some(step) = driver.rotation.next_step(driver.parts.clock.now()) {
+        driver.perform(step).await?;
+    }
+    let current = driver.snapshot()?;
+    let (publisher, current) = watch::channel(current);
+    let (sender, commands) = mpsc::channel(MAX_WAITING_COMMANDS);
+    let shutdown = tasks.shutdown_token();
+    tasks.spawn("authority", driver.run(publisher, commands, shutdown));
+    Ok(AuthorityHandle { current, commands: sender })
+}
+
+/// What signs at the moment, and commands to the driver. Clones are of the same one.
+#[derive(Clone, Debug)]
+pub struct AuthorityHandle {
+    current: watch::Receiver<Authority>,
+    commands: mpsc::Sender<Command>,
+}
+
+impl AuthorityHandle {
+    /// What signs at the moment.
+    #[must_use]
+    pub fn current(&self) -> Authority {
+        self.current.borrow().clone()
+    }
+
+    /// Tells when something else signs, or when something was tainted.
+    #[must_use]
+    pub fn watch(&self) -> watch::Receiver<Authority> {
+        self.current.clone()
+    }
+
+    /// The authorities of one kind.
+    ///
+    /// # Errors
+    /// [`AuthorityError::Ended`]
+    pub async fn states(&self, kind: Kind) -> Result<AuthorityStates, AuthorityError> {
+        let (answer, outcome) = oneshot::channel();
+        self.commands.send(Command::States(kind, answer)).await.map_err(|_| AuthorityError::Ended)?;
+        outcome.await.map_err(|_| AuthorityError::Ended)
+    }
+
+    /// Prepares an authority now, over what is prepared or old.
+    ///
+    /// # Errors
+    /// [`AuthorityError::Refused`], or why it failed.
+    pub async fn prepare(&self, kind: Kind) -> Result<AuthorityStates, AuthorityError> {
+        self.change(kind, Change::Prepare).await
+    }
+
+    /// Activates the prepared authority of that name.
+    ///
+    /// # Errors
+    /// As [`Self::prepare`].
+    pub async fn activate(&self, kind: Kind, id: AuthorityId) -> Result<AuthorityStates, AuthorityError> {
+        self.change(kind, Change::Activate(id)).await
+    }
+
+    /// Taints the old authority of that name in the bundle: what it signed is replaced.
+    ///
+    /// # Errors
+    /// As [`Self::prepare`]; with an upstream, X.509 CAs are tainted there.
+    pub async fn taint(&self, kind: Kind, id: AuthorityId) -> Result<AuthorityStates, AuthorityError> {
+        self.change(kind, Change::Taint(id)).await
+    }
+
+    /// Removes the tainted authority of that name from the bundle.
+    ///
+    /// # Errors
+    /// As [`Self::taint`].
+    pub async fn revoke(&self, kind: Kind, id: AuthorityId) -> Result<AuthorityStates, AuthorityError> {
+        self.change(kind, Change::Revoke(id)).await
+    }
+
+    async fn change(&self, kind: Kind, change: Change) -> Result<AuthorityStates, AuthorityError> {
+        let (answer, outcome) = oneshot::channel();
+        self.commands.send(Command::Change(kind, change, answer)).await.map_err(|_| AuthorityError::Ended)?;
+        outcome.await.map_err(|_| AuthorityError::Ended)?
+    }
+}
+
+#[derive(Debug)]
+enum Command {
+    States(Kind, oneshot::Sender<AuthorityStates>),
+    Change(Kind, Change, oneshot::Sender<Result<AuthorityStates, AuthorityError>>),
+}
+
+#[derive(Debug)]
+enum Change {
+    Prepare,
+    Activate(AuthorityId),
+    Taint(AuthorityId),
+    Revoke(AuthorityId),
+}
+
+/// The authorities of one kind, as the LocalAuthority API shows them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct AuthorityStates {
+    /// The one that signs.
+    pub active: Option<AuthorityState>,
+    /// The one that is to sign next.
+    pub prepared: Option<AuthorityState>,
+    /// The one that signed before.
+    pub old: Option<AuthorityState>,
+}
+
+/// One authority, as the LocalAuthority API shows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AuthorityState {
+    /// Its name.
+    pub id: AuthorityId,
+    /// End of its validity.
+    pub expires_at: Timestamp,
+    /// The lower-case hex of the key ID of what signed it; empty for a self-signed CA, and for JWT keys.
+    pub upstream_authority_id: String,
+}
+
+impl AuthorityStates {
+    fn of<R: Record>(slots: &Slots<R>, upstream_authority_id: impl Fn(&R) -> String) -> Self {
+        let state = |held: Held<&R>| AuthorityState {
+            id: held.record.authority_id().clone(),
+            expires_at: held.record.not_after(),
+            upstream_authority_id: upstream_authority_id(held.record),
+        };
+        let other = |status| slots.other().filter(|held| held.status == status).map(state);
+        Self { active: slots.active().map(state), prepared: other(Status::Prepared), old: other(Status::Old) }
+    }
+}
+
+/// The loop's state.
+struct Driver {
+    config: AuthorityConfig,
+    parts: AuthorityParts,
+    rotation: Rotation,
+    /// The number of the journal's row; zero before it is stored.
+    journal_id: i64,
+    x509: Option<Arc<X509Ca>>,
+    jwt: Option<Arc<JwtKey>>,
+}
+
+impl Debug for Driver {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Driver").field("rotation", &self.rotation).finish_non_exhaustive()
+    }
+}
+
+impl Driver {
+    async fn load(config: AuthorityConfig, parts: AuthorityParts) -> Result<Self, AuthorityError> {
+        let keys = SlotKeys::of(parts.key_manager.as_ref()).await?;
+        let found = find_journal(parts.datastore.as_ref(), &keys).await?;
+        let (journal_id, journal) = match found {
+            Some(stored) => (stored.id, Journal::decode(&stored.data)?),
+            None => (0, Journal::default()),
+        };
+        let bundle = parts.datastore.fetch_bundle(&config.trust_domain).await?;
+        let inventory = Inventory { key: &keys, bundle: bundle.as_ref(), upstream: parts.upstream.is_some() };
+        let rotation = Rotation::restore(config.policy, journal, inventory, parts.clock.now());
+        let mut driver = Self { config, parts, rotation, journal_id, x509: None, jwt: None };
+        if let Some(active) = driver.rotation.x509().active() {
+            let (slot, record) = (active.slot, active.record.clone());
+            driver.use_x509(slot, &record).await?;
+            tracing::info!(authority_id = %record.authority_id, "X.509 CA loaded");
+        }
+        if let Some(active) = driver.rotation.jwt().active() {
+            let (slot, record) = (active.slot, active.record.clone());
+            driver.use_jwt(slot, &record).await?;
+            tracing::info!(authority_id = %record.authority_id, "JWT key loaded");
+        }
+        Ok(driver)
+    }
+
+    async fn run(
+        mut self,
+        publisher: watch::Sender<Authority>,
+        mut commands: mpsc::Receiver<Command>,
+        shutdown: CancellationToken,
+    ) -> Result<(), AuthorityError> {
+        let clock = Arc::clone(&self.parts.clock);
+        loop {
+            if let Some(step) = self.rotation.next_step(clock.now()) {
+                if let Err(err) = self.perform(step.clone()).await {
+                    tracing::error!(%err, ?step, "authority step failed, will be tried again");
+                    self.rotation.failed(clock.now(), &step);
+                }
+                self.publish(&step, &publisher)?;
+                continue;
+            }
+            tokio::select! {
+                () = shutdown.cancelled() => return Ok(()),
+                () = clock.sleep_until(self.rotation.next_wakeup()) => {}
+                Some(command) = commands.recv() => self.command(command, &publisher).await?,
+            }
+        }
+    }
+
+    /// Activating changes what signs; tainting changes what should not have signed, which watchers of it act upon.
+    fn publish(&self, step: &Step, publisher: &watch::Sender<Authority>) -> Result<(), AuthorityError> {
+        if matches!(step, Step::Activate { .. } | Step::Taint { .. }) {
+            publisher.send_replace(self.snapshot()?);
+        }
+        Ok(())
+    }
+
+    async fn command(&mut self, command: Command, publisher: &watch::Sender<Authority>) -> Result<(), AuthorityError> {
+        // Whoever asked may have gone: that is no reason to fail.
+        match command {
+            Command::States(kind, answer) => drop(answer.send(self.states(kind))),
+            Command::Change(kind, change, answer) => {
+                let outcome = match self.step_of(kind, &change) {
+                    Err(refused) => Err(refused),
+                    Ok(step) => match self.perform(step.clone()).await {
+                        Ok(()) => {
+                            self.publish(&step, publisher)?;
+                            Ok(self.states(kind))
+                        }
+                        Err(err) => Err(err),
+                    },
+                };
+                drop(answer.send(outcome));
+            }
+        }
+        Ok(())
+    }
+
+    fn step_of(&self, kind: Kind, change: &Change) -> Result<Step, AuthorityError> {
+        if kind == Kind::Jwt && !self.config.policy.jwt_svids {
+            return Err(AuthorityError::JwtDisabled);
+        }
+        if kind == Kind::X509 && self.parts.upstream.is_some() {
+            match change {
+                Change::Taint(_) => return Err(AuthorityError::SignedUpstream { verb: "tainted" }),
+                Change::Revoke(_) => return Err(AuthorityError::SignedUpstream { verb: "revoked" }),
+                Change::Prepare | Change::Activate(_) => {}
+            }
+        }
+        Ok(match change {
+            Change::Prepare => self.rotation.prepare(kind)?,
+            Change::Activate(id) => self.rotation.activate(kind, id)?,
+            Change::Taint(id) => self.rotation.taint(kind, id)?,
+            Change::Revoke(id) => self.rotation.revoke(kind, id)?,
+        })
+    }
+
+    fn states(&self, kind: Kind) -> AuthorityStates {
+        match kind {
+            Kind::X509 => AuthorityStates::of(self.rotation.x509(), |ca| ca.upstream_authority_id.clone()),
+            Kind::Jwt => AuthorityStates::of(self.rotation.jwt(), |_| String::new()),
+        }
+    }
+
+    /// Does one step and records it.
+    async fn perform(&mut self, step: Step) -> Result<(), AuthorityError> {
+        let done = match step {
+            Step::Prepare { kind: Kind::X509, slot } => self.prepare_x509(slot).await?,
+            Step::Prepare { kind: Kind::Jwt, slot } => self.prepare_jwt(slot).await?,
+            Step::Activate { kind, authority_id } => self.activate(kind, authority_id).await?,
+            Step::SaveJournal => self.save_journal().await?,
+            Step::Taint { kind, authority_id } => self.taint(kind, &authority_id).await?,
+            Step::Revoke { kind, authority_id } => self.revoke(kind, &authority_id).await?,
+            Step::PruneBundle => {
+                let expired_before = self.parts.clock.now() - policy::PRUNE_BUNDLE_AFTER;
+                self.parts.datastore.prune_bundle(&self.config.trust_domain, expired_before).await?;
+                Done::PrunedBundle
+            }
+            Step::PruneJournals => self.prune_journals().await?,
+        };
+        self.rotation.completed(self.parts.clock.now(), done);
+        Ok(())
+    }
+
+    async fn prepare_x509(&mut self, slot: SlotId) -> Result<Done, AuthorityError> {
+        let key_id = KeyId::new(Kind::X509.key_id(slot))?;
+        let signer = self.parts.key_manager.generate_key(&key_id, self.config.ca_key_type).await?;
+        let now = self.parts.clock.now();
+        let (record, roots) = match self.parts.upstream.clone() {
+            None => self.self_signed(signer.as_ref(), now).await?,
+            Some(upstream) => self.signed_upstream(upstream.as_ref(), signer, now).await?,
+        };
+        if record.not_after() < now + MIN_LIFETIME {
+            return Err(AuthorityError::TooShort { not_after: record.not_after(), now });
+        }
+        // Published before it signs anything, so that nobody meets an SVID whose root is not known yet.
+        self.parts.datastore.append_bundle(&self.config.trust_domain, roots, Vec::new()).await?;
+        tracing::info!(authority_id = %record.authority_id, not_after = %record.not_after(), "X.509 CA prepared");
+        Ok(Done::PreparedX509 { slot, record })
+    }
+
+    async fn self_signed(
+        &mut self,
+        signer: &dyn Signer,
+        now: Timestamp,
+    ) -> Result<(X509Record, Vec<X509Authority>), AuthorityError> {
+        let params = SelfSignedCaParams {
+            trust_domain: &self.config.trust_domain,
+            subject: &self.config.ca_subject,
+            ttl: self.config.policy.ca_ttl,
+        };
+        let certificate =
+            mint_self_signed_ca(&params, &self.parts.composers, signer, now, self.parts.rng.as_mut()).await?;
+        let root = X509Authority { certificate: certificate.clone(), tainted: false };
+        Ok((X509Record::new(certificate, Vec::new(), now), vec![root]))
+    }
+
+    async fn signed_upstream(
+        &mut self,
+        upstream: &dyn UpstreamAuthority,
+        signer: Arc<dyn Signer>,
+        now: Timestamp,
+    ) -> Result<(X509Record, Vec<X509Authority>), AuthorityError> {
+        let trust_domain = &self.config.trust_domain;
+        let rng = self.parts.rng.as_mut();
+        let csr = ca_csr(trust_domain, &self.config.ca_subject, &self.parts.composers, signer.as_ref(), rng).await?;
+        let answer = upstream.mint_x509_ca(&csr, self.config.policy.ca_ttl, now, rng).await?;
+        // Asking may have taken a while.
+        let now = self.parts.clock.now().max(now);
+        upstream::chain::check(&answer, trust_domain, signer, now, rng).await?;
+        let certificate = answer.chain.first().cloned().ok_or(AuthorityError::Bug("a checked chain is empty"))?;
+        Ok((X509Record::new(certificate, answer.chain, now), answer.roots))
+    }
+
+    async fn prepare_jwt(&mut self, slot: SlotId) -> Result<Done, AuthorityError> {
+        let key_id = KeyId::new(Kind::Jwt.key_id(slot))?;
+        let signer = self.parts.key_manager.generate_key(&key_id, self.config.jwt_key_type).await?;
+        let now = self.parts.clock.now();
+        let record = JwtRecord {
+            authority_id: random_key_id(self.parts.rng.as_mut()),
+            issued_at: now,
+            not_after: now + self.config.policy.ca_ttl,
+            public_key: signer.public_key().clone(),
+        };
+        let key = JwtAuthority {
+            key_id: record.authority_id.as_str().to_owned(),
+            public_key: record.public_key.clone(),
+            expires_at: Some(record.not_after),
+            tainted: false,
+        };
+        let published = match &self.parts.upstream {
+            Some(upstream) => upstream.publish_jwt_key(&key).await?,
+            None => None,
+        };
+        let keys = published.unwrap_or_else(|| vec![key]);
+        self.parts.datastore.append_bundle(&self.config.trust_domain, Vec::new(), keys).await?;
+        tracing::info!(authority_id = %record.authority_id, not_after = %record.not_after, "JWT key prepared");
+        Ok(Done::PreparedJwt { slot, record })
+    }
+
+    async fn activate(&mut self, kind: Kind, authority_id: AuthorityId) -> Result<Done, AuthorityError> {
+        const NOT_PREPARED: AuthorityError = AuthorityError::Bug("what is to be activated is not prepared");
+        match kind {
+            Kind::X509 => {
+                let held = prepared(self.rotation.x509(), &authority_id).ok_or(NOT_PREPARED)?;
+                self.use_x509(held.0, &held.1).await?;
+            }
+            Kind::Jwt => {
+                let held = prepared(self.rotation.jwt(), &authority_id).ok_or(NOT_PREPARED)?;
+                self.use_jwt(held.0, &held.1).await?;
+            }
+        }
+        tracing::info!(%authority_id, ?kind, "authority activated");
+        Ok(Done::Activated { kind, authority_id })
+    }
+
+    async fn use_x509(&mut self, slot: SlotId, record: &X509Record) -> Result<(), AuthorityError> {
+        let signer = self.signer(Kind::X509, slot).await?;
+        let ca = X509Ca::new(record.certificate.clone(), record.upstream_chain.clone(), signer)?;
+        self.x509 = Some(Arc::new(ca));
+        Ok(())
+    }
+
+    async fn use_jwt(&mut self, slot: SlotId, record: &JwtRecord) -> Result<(), AuthorityError> {
+        let signer = self.signer(Kind::Jwt, slot).await?;
+        if *signer.public_key() != record.public_key {
+            return Err(spire_ca::Error::KeyMismatch.into());
+        }
+        self.jwt = Some(Arc::new(JwtKey::new(record.authority_id.as_str(), record.not_after, signer)?));
+        Ok(())
+    }
+
+    async fn signer(&self, kind: Kind, slot: SlotId) -> Result<Arc<dyn Signer>, AuthorityError> {
+        let key_id = KeyId::new(kind.key_id(slot))?;
+        self.parts.key_manager.get_key(&key_id).await?.ok_or(AuthorityError::KeyGone { key_id })
+    }
+
+    fn snapshot(&self) -> Result<Authority, AuthorityError> {
+        let x509 = self.x509.clone().ok_or(AuthorityError::Bug("no active X.509 CA"))?;
+        let composers = self.parts.composers.clone();
+        Ok(Authority::new(self.config.trust_domain.clone(), x509, self.jwt.clone(), composers))
+    }
+
+    async fn save_journal(&mut self) -> Result<Done, AuthorityError> {
+        let generation = self.rotation.generation();
+        let active = self.rotation.x509().active().map(|held| held.record.authority_id.as_str().to_owned());
+        let mut journal = CaJournal {
+            id: self.journal_id,
+            active_x509_authority_id: active.unwrap_or_default(),
+            data: self.rotation.journal().encode(),
+        };
+        let saved = self.parts.datastore.save_ca_journal(journal.clone()).await;
+        self.journal_id = match saved {
+            // Another server may have pruned it while this one was down.
+            Err(err) if err.kind() == ErrorKind::NotFound && journal.id != 0 => {
+                journal.id = 0;
+                self.parts.datastore.save_ca_journal(journal).await?
+            }
+            saved => saved?,
+        };
+        Ok(Done::SavedJournal { generation })
+    }
+
+    async fn taint(&self, kind: Kind, id: &AuthorityId) -> Result<Done, AuthorityError> {
+        let (datastore, trust_domain) = (&self.parts.datastore, &self.config.trust_domain);
+        match kind {
+            Kind::X509 => datastore.taint_x509_authority(trust_domain, &key_id_bytes(id)?).await?,
+            Kind::Jwt => datastore.taint_jwt_authority(trust_domain, id.as_str()).await?,
+        };
+        tracing::info!(authority_id = %id, ?kind, "authority tainted");
+        Ok(Done::Tainted)
+    }
+
+    async fn revoke(&self, kind: Kind, id: &AuthorityId) -> Result<Done, AuthorityError> {
+        let (datastore, trust_domain) = (&self.parts.datastore, &self.config.trust_domain);
+        match kind {
+            Kind::X509 => datastore.revoke_x509_authority(trust_domain, &key_id_bytes(id)?).await?,
+            Kind::Jwt => datastore.revoke_jwt_authority(trust_domain, id.as_str()).await?,
+        };
+        tracing::info!(authority_id = %id, ?kind, "authority revoked");
+        Ok(Done::Revoked)
+    }
+
+    async fn prune_journals(&self) -> Result<Done, AuthorityError> {
+        let expired_before = self.parts.clock.now() - policy::PRUNE_JOURNALS_AFTER;
+        for stored in self.parts.datastore.list_ca_journals().await? {
+            // One that cannot be read is not known to be over.
+            let is_over = Journal::decode(&stored.data).is_ok_and(|journal| journal.last_not_after() < expired_before);
+            if is_over && stored.id != self.journal_id {
+                self.parts.datastore.delete_ca_journal(stored.id).await?;
+            }
+        }
+        Ok(Done::PrunedJournals)
+    }
+}
+
+fn prepared<R: Record>(slots: &Slots<R>, id: &AuthorityId) -> Option<(SlotId, R)> {
+    let held = slots.other().filter(|held| held.record.authority_id() == id)?;
+    Some((held.slot, held.record.clone()))
+}
+
+/// The subject key ID that an X.509 authority is named by.
+fn key_id_bytes(id: &AuthorityId) -> Result<Vec<u8>, AuthorityError> {
+    const BUG: AuthorityError = AuthorityError::Bug("a CA's name is not hex");
+    let digits = id.as_str().as_bytes();
+    let (pairs, rest) = digits.as_chunks::<2>();
+    if !rest.is_empty() {
+        return Err(BUG);
+    }
+    pairs
+        .iter()
+        .map(|pair| {
+            let text = std::str::from_utf8(pair).map_err(|_| BUG)?;
+            u8::from_str_radix(text, 16).map_err(|_| BUG)
+        })
+        .collect()
+}
+
+/// The public keys that the key manager has for the slots.
+#[derive(Debug, Default)]
+struct SlotKeys(Vec<(Kind, SlotId, PublicKey)>);
+
+impl SlotKeys {
+    async fn of(key_manager: &dyn KeyManager) -> Result<Self, AuthorityError> {
+        let mut keys = Self::default();
+        for kind in [Kind::X509, Kind::Jwt] {
+            for slot in [SlotId::A, SlotId::B] {
+                if let Some(signer) = key_manager.get_key(&KeyId::new(kind.key_id(slot))?).await? {
+                    keys.0.push((kind, slot, signer.public_key().clone()));
+                }
+            }
+        }
+        Ok(keys)
+    }
+}
+
+impl KeyLookup for SlotKeys {
+    fn public_key(&self, kind: Kind, slot: SlotId) -> Option<PublicKey> {
+        self.0.iter().find(|(k, s, _)| (*k, *s) == (kind, slot)).map(|(.., key)| key.clone())
+    }
+}
+
+/// A server's own journal is the one whose active CA has a key that is here.
+async fn find_journal(datastore: &dyn DataStore, keys: &SlotKeys) -> Result<Option<CaJournal>, AuthorityError> {
+    let own: Vec<AuthorityId> = keys
+        .0
+        .iter()
+        .filter(|(kind, ..)| *kind == Kind::X509)
+        .map(|(.., key)| AuthorityId::of_public_key(key))
+        .collect();
+    let journals = datastore.list_ca_journals().await?;
+    Ok(journals.into_iter().find(|journal| own.iter().any(|id| id.as_str() == journal.active_x509_authority_id)))
+}
+
+/// Why an authority was not prepared, activated, tainted or revoked.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum AuthorityError {
+    /// A state that cannot be, and so is our mistake.
+    #[error("internal inconsistency: {0}")]
+    Bug(&'static str),
+    /// The CA could not be made, or the journal not read.
+    #[error(transparent)]
+    Ca(#[from] spire_ca::Error),
+    /// The store failed.
+    #[error(transparent)]
+    DataStore(#[from] spire_datastore::Error),
+    /// The server is about to end.
+    #[error("server is about to end")]
+    Ended,
+    /// There are no JWT-SVIDs.
+    #[error("JWT functionality is disabled")]
+    JwtDisabled,
+    /// The key manager has lost the key.
+    #[error("key {:?} is not in the key manager any more", .key_id.as_str())]
+    KeyGone {
+        /// Which key.
+        key_id: KeyId,
+    },
+    /// The key manager failed.
+    #[error(transparent)]
+    KeyManager(#[from] spire_keymanager::Error),
+    /// The request does not fit the authorities as they are.
+    #[error(transparent)]
+    Refused(#[from] CommandError),
+    /// The CA is signed upstream, and so has no root of its own to taint or revoke.
+    #[error("local authority can't be {verb} if there is an upstream authority")]
+    SignedUpstream {
+        /// What was asked for.
+        verb: &'static str,
+    },
+    /// What was made is over already.
+    #[error("authority ends at {not_after}, too soon, now {now}")]
+    TooShort {
+        /// End of its validity.
+        not_after: Timestamp,
+        /// When it was made.
+        now: Timestamp,
+    },
+}
+
+impl AuthorityError {
+    /// What an API says it was.
+    #[must_use]
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Refused(refused) => refused.kind(),
+            Self::SignedUpstream { .. } => ErrorKind::FailedPrecondition,
+            Self::JwtDisabled => ErrorKind::Unimplemented,
+            Self::Ended => ErrorKind::Unavailable,
+            Self::Bug(_)
+            | Self::Ca(_)
+            | Self::DataStore(_)
+            | Self::KeyGone { .. }
+            | Self::KeyManager(_)
+            | Self::TooShort { .. } => ErrorKind::Internal,
+        }
+    }
+}
+
+/// More than these, and whoever commands waits.
+const MAX_WAITING_COMMANDS: usize = 16;
