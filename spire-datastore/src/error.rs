@@ -12,6 +12,9 @@ pub enum Error {
         /// Table and column that would hold a value twice.
         constraint: &'static str,
     },
+    /// The agent is banned.
+    #[error("agent is banned")]
+    Banned,
     /// The backend failed in a way that is none of the others.
     #[error("datastore-sql: {attempt}: {cause}")]
     Backend {
@@ -44,6 +47,9 @@ pub enum Error {
     /// A list was asked for by a set of selectors without any.
     #[error("cannot list by empty selector set")]
     EmptySelectors,
+    /// The database belongs to another program, SPIRE's own server for instance.
+    #[error("datastore-sql: the database was made by another program; give this server one of its own")]
+    ForeignDatabase,
     /// Entries federate with the bundle, and it was to be deleted only if none does.
     #[error("datastore-sql: cannot delete bundle; federated with {count} registration entries")]
     InUse {
@@ -112,6 +118,7 @@ impl Error {
     pub fn kind(&self) -> ErrorKind {
         match self {
             Self::AlreadyExists { .. } => ErrorKind::AlreadyExists,
+            Self::Banned => ErrorKind::PermissionDenied,
             Self::Busy { .. } | Self::Closed => ErrorKind::Unavailable,
             Self::DiskFull { .. } => ErrorKind::ResourceExhausted,
             Self::InUse { .. } => ErrorKind::FailedPrecondition,
@@ -121,6 +128,7 @@ impl Error {
             | Self::Backend { .. }
             | Self::Damaged { .. }
             | Self::EmptySelectors
+            | Self::ForeignDatabase
             | Self::Io { .. }
             | Self::LastAuthority { .. }
             | Self::NewerSchema { .. }

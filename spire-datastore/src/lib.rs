@@ -2,7 +2,8 @@
 //!
 //! Every write that affects an identity gets the next [`Revision`] in the transaction that makes it, in commit order
 //! and without holes ([`changes`]). Bookkeeping (last-seen versions, tokens, journals) never touches that log. An
-//! answered write is on disk. Does not decide who may do what. Start at [`DataStore`].
+//! answered write is on disk. Does not decide who may do what. Start at [`DataStore`]; [`SqliteStore`] is the
+//! embedded implementation.
 
 #![forbid(unsafe_code)]
 
@@ -14,6 +15,7 @@ pub mod federation;
 pub mod join_tokens;
 pub mod journals;
 pub mod nodes;
+pub mod sqlite;
 
 pub use bundles::Bundles;
 pub use changes::{Change, Changes, Log, Snapshot};
@@ -24,6 +26,7 @@ pub use join_tokens::JoinTokens;
 pub use journals::{CaJournal, CaJournals};
 pub use nodes::Nodes;
 pub use spire_types::Revision;
+pub use sqlite::SqliteStore;
 
 /// Everything a server keeps. Methods may be called concurrently.
 pub trait DataStore:

@@ -12,13 +12,13 @@ pub trait Nodes {
     /// Records an attestation: a new node, or a new SVID and selectors of one on record.
     ///
     /// # Errors
-    /// When the backend fails. A banned node is not overwritten: [`Error::AlreadyExists`].
+    /// [`Error::Banned`]: a banned node is not overwritten. [`Error::Invalid`] for one without a serial number.
     async fn attest_node(&self, node: AttestedNode) -> Result<Revision, Error>;
 
     /// Records a renewed SVID, which counts once it is used; the current one stays.
     ///
     /// # Errors
-    /// [`Error::NotFound`] for a node that is not on record, or banned.
+    /// [`Error::NotFound`], [`Error::Banned`].
     async fn renew_node(&self, id: &SpiffeId, serial: String, not_after: Timestamp) -> Result<Revision, Error>;
 
     /// Makes the renewed SVID of that serial number the current one; nothing happens, and `None` is

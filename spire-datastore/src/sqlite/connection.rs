@@ -1,0 +1,69 @@
+//! One connection to the database, set up for durability.
+
+use std::fs::OpenOptions;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rusqlite::{Connection, OpenFlags};
+
+use super::fail::Fail;
+use crate::Error;
+
+/// How long a connection waits for a lock that another process holds.
+pub(super) const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+/// Statements that each connection keeps prepared.
+const PREPARED_STATEMENTS: usize = 128;
+
+/// Where the database is.
+#[derive(Clone, Debug)]
+pub(super) enum Place {
+    /// In a file, which is made with mode 0600 if need be.
+    File(PathBuf),
+    /// In memory; it goes with its one connection.
+    Memory,
+}
+
+/// A connection that may write.
+pub(super) fn open_writer(place: &Place, busy_timeout: Duration) -> Result<Connection, Fail> {
+    let connection = match place {
+        Place::Memory => Connection::open_in_memory()?,
+        Place::File(path) => {
+            create_private(path)?;
+            Connection::open(path)?
+        }
+    };
+    prepare(&connection, busy_timeout)?;
+    connection.pragma_update(None, "journal_mode", "WAL")?;
+    // An answered write is on disk, not merely safe from a killed process.
+    connection.pragma_update(None, "synchronous", "FULL")?;
+    connection.pragma_update(None, "foreign_keys", true)?;
+    Ok(connection)
+}
+
+/// A connection that only reads.
+pub(super) fn open_reader(path: &Path, busy_timeout: Duration) -> Result<Connection, Fail> {
+    // Not "read only" at the file: a reader of a WAL must be able to make the index file beside it.
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_URI | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(path, flags)?;
+    prepare(&connection, busy_timeout)?;
+    connection.pragma_update(None, "query_only", true)?;
+    Ok(connection)
+}
+
+fn prepare(connection: &Connection, busy_timeout: Duration) -> Result<(), Fail> {
+    connection.busy_timeout(busy_timeout)?;
+    connection.set_prepared_statement_cache_capacity(PREPARED_STATEMENTS);
+    Ok(())
+}
+
+/// Makes the file before SQLite does, for its owner alone. SQLite gives the files beside it the same mode.
+fn create_private(path: &Path) -> Result<(), Fail> {
+    if path.as_os_str().as_encoded_bytes().starts_with(b"file:") {
+        return Ok(());
+    }
+    match OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(path) {
+        Ok(_) => Ok(()),
+        Err(err) => Err(Error::Io { attempt: "open database", cause: format!("{}: {err}", path.display()) }.into()),
+    }
+}

@@ -1,0 +1,200 @@
+//! What is done with entries.
+
+use async_trait::async_trait;
+use rusqlite::Connection;
+use spiffe_core::{Timestamp, TrustDomain};
+use spire_types::{EntryFilter, EntryId, EntryMask, InvalidEntry, MatchBehavior, Page, PageRequest, RegistrationEntry};
+
+use super::SqliteStore;
+use super::entry_rows::{self, SELECT};
+use super::fail::Fail;
+use super::log::{Kind, Op, record};
+use super::page::{Conditions, page};
+use super::selectors::{OF_ENTRIES, digest_of};
+use crate::{Created, Entries, Error, Revision};
+
+fn check(entry: &RegistrationEntry) -> Result<(), Error> {
+    entry.check().map_err(|err| match err {
+        InvalidEntry::DuplicateSelector => {
+            Error::AlreadyExists { constraint: "selectors.registered_entry_id, selectors.type, selectors.value" }
+        }
+        InvalidEntry::DuplicateDnsName => {
+            Error::AlreadyExists { constraint: "dns_names.registered_entry_id, dns_names.value" }
+        }
+        other => Error::Invalid { cause: format!("invalid registration entry: {other}") },
+    })
+}
+
+/// Drops trust domains that stand twice; the bundles of the others must be stored.
+fn settle_federation(connection: &Connection, names: &mut Vec<TrustDomain>) -> Result<(), Fail> {
+    let mut seen = std::collections::BTreeSet::new();
+    names.retain(|name| seen.insert(name.clone()));
+    for name in names {
+        if !entry_rows::has_bundle(connection, name)? {
+            return Err(Error::NoFederatedBundle { trust_domain: name.id().to_string() }.into());
+        }
+    }
+    Ok(())
+}
+
+fn create(
+    connection: &Connection,
+    mut entry: RegistrationEntry,
+    fallback_id: EntryId,
+    now: Timestamp,
+) -> Result<Created, Fail> {
+    check(&entry)?;
+    if let Some(existing) = entry_rows::similar(connection, &entry)? {
+        return Ok(Created::Similar(existing));
+    }
+    settle_federation(connection, &mut entry.federates_with)?;
+    let id = entry.id.take().unwrap_or(fallback_id);
+    entry.revision_number = 0;
+    entry.created_at = now;
+    entry_rows::insert(connection, &id, &entry)?;
+    let revision = record(connection, Kind::Entry, id.as_str(), Op::Put)?;
+    entry.id = Some(id);
+    Ok(Created::New(entry, revision))
+}
+
+fn update(
+    connection: &Connection,
+    changed: &RegistrationEntry,
+    mask: &EntryMask,
+) -> Result<(RegistrationEntry, Revision), Fail> {
+    let id = changed.id.as_ref().ok_or(Error::NotFound { what: "entry" })?;
+    let (number, mut entry) = entry_rows::fetch(connection, id)?.ok_or(Error::NotFound { what: "entry" })?;
+    entry.update_from(changed, mask);
+    check(&entry)?;
+    settle_federation(connection, &mut entry.federates_with)?;
+    let revision = replace(connection, number, id, &mut entry)?;
+    Ok((entry, revision))
+}
+
+/// Stores a changed entry under the next revision number.
+fn replace(
+    connection: &Connection,
+    number: i64,
+    id: &EntryId,
+    entry: &mut RegistrationEntry,
+) -> Result<Revision, Fail> {
+    entry.revision_number += 1;
+    entry_rows::update(connection, number, entry)?;
+    record(connection, Kind::Entry, id.as_str(), Op::Put)
+}
+
+/// Deletes the entry of that ID, if there is one.
+pub(super) fn delete(connection: &Connection, id: &EntryId) -> Result<Option<(RegistrationEntry, Revision)>, Fail> {
+    let Some((number, entry)) = entry_rows::fetch(connection, id)? else { return Ok(None) };
+    entry_rows::delete(connection, number)?;
+    let revision = record(connection, Kind::Entry, id.as_str(), Op::Delete)?;
+    Ok(Some((entry, revision)))
+}
+
+/// Makes the entry of that ID federate with `name` no longer.
+pub(super) fn dissociate(connection: &Connection, id: &EntryId, name: &TrustDomain) -> Result<(), Fail> {
+    if let Some((number, mut entry)) = entry_rows::fetch(connection, id)? {
+        entry.federates_with.retain(|other| other != name);
+        replace(connection, number, id, &mut entry)?;
+    }
+    Ok(())
+}
+
+fn prune(connection: &Connection, now: Timestamp) -> Result<Vec<RegistrationEntry>, Fail> {
+    let sql = "SELECT id, entry_id FROM registered_entries WHERE expires_at < ?1 ORDER BY id";
+    let mut pruned = Vec::new();
+    for (_, id) in entry_rows::find(connection, sql, now.as_unix())? {
+        pruned.extend(delete(connection, &id)?.map(|(entry, _)| entry));
+    }
+    Ok(pruned)
+}
+
+/// The filter as conditions, and whether they say all of it.
+fn conditions(filter: &EntryFilter) -> Result<(Conditions, bool), Fail> {
+    let mut conditions = Conditions::default();
+    let mut complete = filter.federates_with.is_none();
+    if let Some(id) = &filter.spiffe_id {
+        conditions.add("spiffe_id = ?", id.as_str().to_owned());
+    }
+    if let Some(id) = &filter.parent_id {
+        conditions.add("parent_id = ?", id.as_str().to_owned());
+    }
+    if let Some(hint) = &filter.hint {
+        conditions.add("hint = ?", hint.clone());
+    }
+    if let Some(downstream) = filter.downstream {
+        conditions.add_plain(if downstream { "downstream = 1" } else { "downstream = 0" });
+    }
+    match &filter.selectors {
+        Some(asked) if asked.behavior == MatchBehavior::Exact && !asked.selectors.is_empty() => {
+            conditions.add("selectors_digest = ?", digest_of(&asked.selectors));
+        }
+        Some(asked) => {
+            OF_ENTRIES.narrow(&mut conditions, asked)?;
+            complete = complete && asked.behavior == MatchBehavior::Any;
+        }
+        None => {}
+    }
+    Ok((conditions, complete))
+}
+
+fn list(connection: &Connection, filter: &EntryFilter, request: &PageRequest) -> Result<Page<RegistrationEntry>, Fail> {
+    let (conditions, _) = conditions(filter)?;
+    page(connection, request, SELECT, conditions, |row| {
+        let entry = entry_rows::whole(connection, row)?;
+        Ok(filter.matches(&entry).then_some(entry))
+    })
+}
+
+fn count(connection: &Connection, filter: &EntryFilter) -> Result<usize, Fail> {
+    match conditions(filter)? {
+        (conditions, true) => conditions.count(connection, "registered_entries"),
+        (_, false) => Ok(list(connection, filter, &PageRequest::default())?.items.len()),
+    }
+}
+
+#[async_trait]
+impl Entries for SqliteStore {
+    async fn create_entry(
+        &self,
+        entry: RegistrationEntry,
+        fallback_id: EntryId,
+        now: Timestamp,
+    ) -> Result<Created, Error> {
+        self.write("create entry", move |connection| create(connection, entry, fallback_id, now)).await
+    }
+
+    async fn update_entry(
+        &self,
+        entry: RegistrationEntry,
+        mask: EntryMask,
+    ) -> Result<(RegistrationEntry, Revision), Error> {
+        self.write("update entry", move |connection| update(connection, &entry, &mask)).await
+    }
+
+    async fn delete_entry(&self, id: &EntryId) -> Result<(RegistrationEntry, Revision), Error> {
+        let id = id.clone();
+        let delete = move |connection: &Connection| {
+            delete(connection, &id)?.ok_or_else(|| Error::NotFound { what: "entry" }.into())
+        };
+        self.write("delete entry", delete).await
+    }
+
+    async fn prune_entries(&self, now: Timestamp) -> Result<Vec<RegistrationEntry>, Error> {
+        self.write("prune entries", move |connection| prune(connection, now)).await
+    }
+
+    async fn fetch_entry(&self, id: &EntryId) -> Result<Option<RegistrationEntry>, Error> {
+        let id = id.clone();
+        let fetch = move |connection: &Connection| Ok(entry_rows::fetch(connection, &id)?.map(|(_, entry)| entry));
+        self.read("fetch entry", fetch).await
+    }
+
+    async fn list_entries(&self, filter: EntryFilter, page: PageRequest) -> Result<Page<RegistrationEntry>, Error> {
+        self.read("list entries", move |connection| list(connection, &filter, &page)).await
+    }
+
+    async fn count_entries(&self, filter: EntryFilter) -> Result<usize, Error> {
+        self.read("count entries", move |connection| count(connection, &filter)).await
+    }
+}

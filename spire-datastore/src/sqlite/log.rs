@@ -1,0 +1,132 @@
+//! The ordered log: a counter in one row, and what each of its numbers changed.
+
+use async_trait::async_trait;
+use rusqlite::{Connection, params};
+use spiffe_core::{SpiffeId, TrustDomain};
+use spire_types::EntryId;
+use tokio::sync::watch;
+
+use super::fail::Fail;
+use super::{SqliteStore, bundles, entry_rows, federation, node_rows};
+use crate::{Change, Changes, Error, Log, Revision, Snapshot};
+
+/// How many changes the log holds at least. A reader that is further behind takes a snapshot.
+const KEPT_CHANGES: i64 = 50_000;
+/// How many more may pile up before the oldest are deleted.
+const SLACK: i64 = 5_000;
+
+/// What a change is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    Entry = 1,
+    Node = 2,
+    Bundle = 3,
+    Relationship = 4,
+}
+
+/// What became of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Op {
+    Put = 1,
+    Delete = 2,
+}
+
+/// Gives the next revision to a change, in the transaction that makes the change.
+pub(super) fn record(connection: &Connection, kind: Kind, key: &str, op: Op) -> Result<Revision, Fail> {
+    let value: i64 = connection
+        .prepare_cached("UPDATE revision SET value = value + 1 RETURNING value")?
+        .query_one([], |row| row.get(0))?;
+    connection
+        .prepare_cached("INSERT INTO changes (revision, kind, key, op) VALUES (?1, ?2, ?3, ?4)")?
+        .execute(params![value, kind as i64, key, op as i64])?;
+    revision(value)
+}
+
+fn revision(value: i64) -> Result<Revision, Fail> {
+    u64::try_from(value).map(Revision).map_err(|_| Fail::damaged("revision"))
+}
+
+fn bounds(connection: &Connection) -> Result<(i64, i64), Fail> {
+    let mut statement = connection.prepare_cached("SELECT value, horizon FROM revision")?;
+    Ok(statement.query_one([], |row| Ok((row.get(0)?, row.get(1)?)))?)
+}
+
+/// The newest revision.
+pub(super) fn newest(connection: &Connection) -> Result<Revision, Fail> {
+    revision(bounds(connection)?.0)
+}
+
+/// Deletes the oldest changes once there are too many.
+pub(super) fn trim(connection: &Connection) -> Result<(), Fail> {
+    let (value, horizon) = bounds(connection)?;
+    if value - horizon > KEPT_CHANGES + SLACK {
+        let horizon = value - KEPT_CHANGES;
+        connection.prepare_cached("DELETE FROM changes WHERE revision <= ?1")?.execute([horizon])?;
+        connection.prepare_cached("UPDATE revision SET horizon = ?1")?.execute([horizon])?;
+    }
+    Ok(())
+}
+
+fn changes_since(connection: &Connection, since: Revision) -> Result<Changes, Fail> {
+    let (value, horizon) = bounds(connection)?;
+    // A revision that is still to come was read from a database that has been put back since.
+    let since = match i64::try_from(since.0) {
+        Ok(since) if (horizon..=value).contains(&since) => since,
+        _ => return Ok(Changes::TooOld),
+    };
+    let mut statement = connection.prepare_cached(
+        "SELECT kind, key FROM changes WHERE revision > ?1 GROUP BY kind, key ORDER BY max(revision)",
+    )?;
+    let mut rows = statement.query([since])?;
+    let mut changes = Vec::new();
+    while let Some(row) = rows.next()? {
+        changes.push(change(connection, row.get(0)?, row.get_ref(1)?.as_str().map_err(rusqlite::Error::from)?)?);
+    }
+    Ok(Changes::Since(revision(value)?, changes))
+}
+
+/// The thing as it is now.
+fn change(connection: &Connection, kind: i64, key: &str) -> Result<Change, Fail> {
+    let damaged = |_| Fail::damaged("key in the change log");
+    let trust_domain = || TrustDomain::parse(key).map_err(damaged);
+    Ok(match kind {
+        1 => {
+            let id = EntryId::parse(key).map_err(|_| Fail::damaged("key in the change log"))?;
+            let entry = entry_rows::fetch(connection, &id)?.map(|(_, entry)| entry);
+            Change::Entry(id, entry)
+        }
+        2 => {
+            let id = SpiffeId::parse(key).map_err(damaged)?;
+            let node = node_rows::fetch(connection, &id)?.map(|(_, node)| node);
+            Change::Node(id, node)
+        }
+        3 => Change::Bundle(trust_domain()?, bundles::fetch(connection, &trust_domain()?)?),
+        4 => Change::Relationship(trust_domain()?, federation::fetch(connection, &trust_domain()?)?),
+        _ => return Err(Fail::damaged("kind in the change log")),
+    })
+}
+
+fn snapshot(connection: &Connection) -> Result<Snapshot, Fail> {
+    Ok(Snapshot {
+        revision: newest(connection)?,
+        entries: entry_rows::all(connection)?,
+        nodes: node_rows::all(connection)?,
+        bundles: bundles::all(connection)?,
+        relationships: federation::all(connection)?,
+    })
+}
+
+#[async_trait]
+impl Log for SqliteStore {
+    async fn snapshot(&self) -> Result<Snapshot, Error> {
+        self.read("read snapshot", snapshot).await
+    }
+
+    async fn changes_since(&self, revision: Revision) -> Result<Changes, Error> {
+        self.read("read changes", move |connection| changes_since(connection, revision)).await
+    }
+
+    fn revisions(&self) -> watch::Receiver<Revision> {
+        self.writer.revisions()
+    }
+}
