@@ -14,6 +14,7 @@
 #![expect(clippy::expect_used, reason = "a failing fixture should fail the test at once")]
 
 use std::io;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -26,9 +27,13 @@ use tokio::sync::{mpsc, watch};
 use tokio_stream::wrappers::UnboundedReceiverStream;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
+use crate::address::Address;
 use crate::client::{Client, X509Source};
 use crate::context::{Identity, JwtToken, ValidatedJwt, X509Context};
-use crate::server::{Caller, Connection, Endpoint, Identities, IdentityError, Limits, Updates, following};
+use crate::server::{
+    Caller, Connection, Endpoint, Identities, IdentityError, Limits, ListenError, PUBLIC_SOCKET_MODE, UnixSocket,
+    Updates, following,
+};
 use crate::validate_jwt_svid;
 
 /// What every caller of a [`FakeEndpoint`] gets.
@@ -36,10 +41,10 @@ pub type Answer = Result<Arc<X509Context>, IdentityError>;
 
 /// An endpoint in memory that gives all callers the same, which the test decides and changes at will.
 pub struct FakeEndpoint {
-    authority: Arc<TestAuthority>,
-    state: Arc<watch::Sender<Answer>>,
+    fake: Arc<Fake>,
+    limits: Limits,
     connections: mpsc::UnboundedSender<Connection<DuplexStream>>,
-    _serving: DropGuard,
+    serving: DropGuard,
 }
 
 /// The time at which tokens are validated; all SVIDs of [`TestAuthority`] are valid then.
@@ -59,43 +64,55 @@ impl FakeEndpoint {
     /// With other limits.
     #[must_use]
     pub fn with_limits(trust_domain: &str, limits: Limits) -> Self {
-        let authority = Arc::new(TestAuthority::new(trust_domain));
-        let state = Arc::new(watch::Sender::new(Err(IdentityError::NoIdentity)));
+        let fake = Arc::new(Fake {
+            authority: TestAuthority::new(trust_domain),
+            state: watch::Sender::new(Err(IdentityError::NoIdentity)),
+        });
         let (connections, incoming) = mpsc::unbounded_channel();
         let stop = CancellationToken::new();
-        let fake = Fake { authority: Arc::clone(&authority), state: Arc::clone(&state) };
+        let endpoint = Endpoint::new(Arc::clone(&fake)).limits(limits);
         let stopped = stop.clone().cancelled_owned();
-        tokio::spawn(async move {
-            let incoming = UnboundedReceiverStream::new(incoming).map(Ok);
-            Endpoint::new(fake).limits(limits).serve(incoming, stopped).await
-        });
-        Self { authority, state, connections, _serving: stop.drop_guard() }
+        tokio::spawn(endpoint.serve(UnboundedReceiverStream::new(incoming).map(Ok), stopped));
+        Self { fake, limits, connections, serving: stop.drop_guard() }
+    }
+
+    /// Serves on a Unix socket too, for clients in other processes.
+    ///
+    /// # Errors
+    /// [`ListenError`].
+    pub fn listen(&self, path: &Path) -> Result<Address, ListenError> {
+        let socket = UnixSocket::bind(path, PUBLIC_SOCKET_MODE)?;
+        let endpoint = Endpoint::new(Arc::clone(&self.fake)).limits(self.limits);
+        let stopped = self.serving.token().clone().cancelled_owned();
+        tokio::spawn(endpoint.serve(socket.incoming(), stopped));
+        Ok(Address::unix(path))
     }
 
     /// The authority behind it.
     #[must_use]
     pub fn authority(&self) -> &TestAuthority {
-        &self.authority
+        &self.fake.authority
     }
 
     /// Gives new SVIDs for these paths, and the bundle of the own authority beside those that are there already.
     pub fn set_identities(&self, paths: &[&str]) {
-        let identities = paths.iter().map(|path| Identity::new(self.authority.svid(path))).collect();
-        let mut bundles = self.state.borrow().as_ref().map(|context| (*context.bundles).clone()).unwrap_or_default();
-        bundles.insert(self.authority.bundle());
+        let identities = paths.iter().map(|path| Identity::new(self.fake.authority.svid(path))).collect();
+        let mut bundles =
+            self.fake.state.borrow().as_ref().map(|context| (*context.bundles).clone()).unwrap_or_default();
+        bundles.insert(self.fake.authority.bundle());
         self.set(Ok(X509Context { identities, bundles: Arc::new(bundles) }));
     }
 
     /// Adds the bundle of another authority. There must be identities already.
     pub fn federate(&self, other: &TestAuthority) {
-        let mut context = self.state.borrow().as_deref().cloned().expect("identities to federate");
+        let mut context = self.fake.state.borrow().as_deref().cloned().expect("identities to federate");
         Arc::make_mut(&mut context.bundles).insert(other.bundle());
         self.set(Ok(context));
     }
 
     /// Tells every caller this from now on.
     pub fn set(&self, answer: Result<X509Context, IdentityError>) {
-        let _ = self.state.send_replace(answer.map(Arc::new));
+        let _ = self.fake.state.send_replace(answer.map(Arc::new));
     }
 
     /// A new connection to it.
@@ -126,8 +143,8 @@ fn connect(connections: &mpsc::UnboundedSender<Connection<DuplexStream>>) -> io:
 }
 
 struct Fake {
-    authority: Arc<TestAuthority>,
-    state: Arc<watch::Sender<Answer>>,
+    authority: TestAuthority,
+    state: watch::Sender<Answer>,
 }
 
 impl Fake {

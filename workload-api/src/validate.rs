@@ -1,6 +1,6 @@
 //! Validation of JWT-SVIDs, as `ValidateJWTSVID` does it.
 
-use spiffe_core::jwt::JwtSvid;
+use spiffe_core::jwt::{JwtError, JwtSvid};
 use spiffe_core::{BundleSet, Timestamp, TrustDomain, Ttl};
 
 use crate::context::ValidatedJwt;
@@ -27,7 +27,7 @@ pub fn validate_jwt_svid(
     now: Timestamp,
 ) -> Result<ValidatedJwt, IdentityError> {
     let svid = JwtSvid::verify(token, audience, bundles, now, JWT_LEEWAY)
-        .map_err(|err| IdentityError::InvalidToken { reason: err.to_string() })?;
+        .map_err(|err| IdentityError::InvalidToken { reason: reason(&err) })?;
     let mut claims = svid.claims().clone();
     claims.insert("aud".to_owned(), svid.audience().into());
     if !svid.id().is_member_of(own) {
@@ -37,6 +37,30 @@ pub fn validate_jwt_svid(
         });
     }
     Ok(ValidatedJwt { id: svid.id().clone(), claims })
+}
+
+/// In the words that SPIRE's clients know.
+fn reason(err: &JwtError) -> String {
+    match err {
+        JwtError::Algorithm
+        | JwtError::Critical
+        | JwtError::Malformed { .. }
+        | JwtError::TooLong { .. }
+        | JwtError::Type => format!("unable to parse JWT token: {err}"),
+        JwtError::Audience { expected, found } => {
+            let found: Vec<String> = found.iter().map(|audience| format!("{audience:?}")).collect();
+            format!("expected audience in [{expected:?}] (audience=[{}])", found.join(" "))
+        }
+        JwtError::Claim { name: "sub" } => "token missing subject claim".to_owned(),
+        JwtError::Claim { name: "exp" } => "token missing exp claim".to_owned(),
+        JwtError::Expired { .. } => "token has expired".to_owned(),
+        JwtError::Id(err) => format!("token has in invalid subject claim: {err}"),
+        JwtError::NoBundle { trust_domain } => format!("no keys found for trust domain {:?}", trust_domain.as_str()),
+        JwtError::UnknownKey { key_id, trust_domain } => {
+            format!("public key {key_id:?} not found in trust domain {:?}", trust_domain.as_str())
+        }
+        err => err.to_string(),
+    }
 }
 
 #[cfg(test)]
@@ -67,5 +91,29 @@ mod tests {
         let err = validate(NOW + Ttl::from_secs(2)).unwrap_err();
         assert!(matches!(&err, IdentityError::InvalidToken { reason } if reason.contains("expired")), "{err}");
         assert!(!err.to_string().contains(&token));
+    }
+
+    #[test]
+    fn reasons_are_those_that_clients_of_spire_know() {
+        let (ours, theirs) = (TestAuthority::new("example.org"), TestAuthority::new("other.example"));
+        let reason = |authority: &TestAuthority, audience: &[&str], bundles: &BundleSet, now| {
+            let token = authority.jwt_svid("/a", audience, NOW);
+            validate_jwt_svid(&token, "us", bundles, ours.trust_domain(), &[], now).unwrap_err().to_string()
+        };
+        let mut nameless = ours.bundle();
+        nameless.jwt_authorities.clear();
+        let nameless: BundleSet = std::iter::once(nameless).collect();
+        assert_eq!(
+            reason(&ours, &["b", "c"], &ours.bundles(), NOW),
+            r#"expected audience in ["us"] (audience=["b" "c"])"#
+        );
+        assert_eq!(reason(&ours, &["us"], &ours.bundles(), NOW + Ttl::from_minutes(2)), "token has expired");
+        assert_eq!(reason(&theirs, &["us"], &ours.bundles(), NOW), r#"no keys found for trust domain "other.example""#);
+        assert_eq!(
+            reason(&ours, &["us"], &nameless, NOW),
+            r#"public key "example.org-key" not found in trust domain "example.org""#
+        );
+        let garbage = validate_jwt_svid("x", "us", &nameless, ours.trust_domain(), &[], NOW).unwrap_err();
+        assert_eq!(garbage.to_string(), "unable to parse JWT token: malformed token");
     }
 }

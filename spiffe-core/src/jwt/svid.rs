@@ -62,7 +62,9 @@ impl JwtSvid {
         let trust_domain = claims.id.trust_domain();
         let bundle =
             bundles.get(&trust_domain).ok_or_else(|| JwtError::NoBundle { trust_domain: trust_domain.clone() })?;
-        let authority = bundle.jwt_authority(&key_id).ok_or(JwtError::UnknownKey { trust_domain })?;
+        let authority = bundle
+            .jwt_authority(&key_id)
+            .ok_or_else(|| JwtError::UnknownKey { key_id: shortened(&key_id), trust_domain })?;
         if !header.alg.fits(authority.public_key.kind()) {
             return Err(JwtError::AlgorithmOfOtherKey { algorithm: header.alg.as_str() });
         }
@@ -130,6 +132,10 @@ pub fn parse_unverified(token: &str) -> Result<Claims, JwtError> {
     let parts = Parts::split(token)?;
     parts.header()?;
     parts.claims()
+}
+
+fn shortened(text: &str) -> String {
+    text.chars().take(128).collect()
 }
 
 /// A compact serialization, taken apart (RFC 7515 §3.1); JWT-SVIDs have no other.
@@ -333,8 +339,10 @@ pub enum JwtError {
     #[error("token header type not equal to either JWT or JOSE")]
     Type,
     /// The bundle has no key of that ID.
-    #[error("no JWT authority of that key ID for trust domain {trust_domain:?}", trust_domain = .trust_domain.as_str())]
+    #[error("no JWT authority {key_id:?} in trust domain {trust_domain:?}", trust_domain = .trust_domain.as_str())]
     UnknownKey {
+        /// The token's key ID, cut after 128 characters.
+        key_id: String,
         /// The subject's trust domain.
         trust_domain: TrustDomain,
     },

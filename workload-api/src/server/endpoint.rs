@@ -30,8 +30,8 @@ pub struct Endpoint<I> {
 
 impl<I: Identities> Endpoint<I> {
     /// With the default [`Limits`].
-    pub fn new(identities: impl Into<Arc<I>>) -> Self {
-        Self { identities: identities.into(), limits: Limits::default() }
+    pub fn new(identities: I) -> Self {
+        Self { identities: Arc::new(identities), limits: Limits::default() }
     }
 
     /// With other limits.

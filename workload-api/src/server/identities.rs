@@ -71,6 +71,35 @@ pub trait Identities: Send + Sync + 'static {
     }
 }
 
+#[async_trait]
+impl<I: Identities + ?Sized> Identities for Arc<I> {
+    async fn watch_x509(&self, caller: &Caller) -> Result<Updates<X509Context>, IdentityError> {
+        (**self).watch_x509(caller).await
+    }
+
+    async fn watch_bundles(&self, caller: &Caller) -> Result<Updates<BundleSet>, IdentityError> {
+        (**self).watch_bundles(caller).await
+    }
+
+    async fn fetch_jwt_svids(
+        &self,
+        caller: &Caller,
+        audience: &[String],
+        id: Option<&SpiffeId>,
+    ) -> Result<Vec<JwtToken>, IdentityError> {
+        (**self).fetch_jwt_svids(caller, audience, id).await
+    }
+
+    async fn validate_jwt_svid(
+        &self,
+        caller: &Caller,
+        audience: &str,
+        token: &str,
+    ) -> Result<ValidatedJwt, IdentityError> {
+        (**self).validate_jwt_svid(caller, audience, token).await
+    }
+}
+
 /// Complete states, one after the other; an error ends them.
 pub type Updates<T> = Pin<Box<dyn Stream<Item = Result<Arc<T>, IdentityError>> + Send>>;
 
