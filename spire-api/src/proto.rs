@@ -5,6 +5,7 @@
 //! | [`types`] | `spire.api.types` |
 //! | [`agent`], [`bundle`], [`debug`], [`entry`], [`localauthority`], [`logger`], [`svid`], [`trustdomain`] | `spire.api.server.*.v1` |
 //! | [`agent_debug`], [`agent_logger`] | `spire.api.agent.*.v1` |
+//! | [`envoy`] | `envoy.*.v3`, as much as secret discovery needs |
 
 pub use packages::spire::api::agent::debug::v1 as agent_debug;
 pub use packages::spire::api::agent::logger::v1 as agent_logger;
@@ -18,7 +19,19 @@ pub use packages::spire::api::server::svid::v1 as svid;
 pub use packages::spire::api::server::trustdomain::v1 as trustdomain;
 pub use packages::spire::api::types;
 
-/// All definitions as an encoded `FileDescriptorSet`, for reflection and for tests that enumerate methods.
+/// Envoy's secret discovery.
+pub mod envoy {
+    pub use super::packages::envoy::config::core::v3 as core;
+    pub use super::packages::envoy::extensions::transport_sockets::tls::v3 as tls;
+    pub use super::packages::envoy::service::discovery::v3 as discovery;
+    pub use super::packages::envoy::service::secret::v3 as secret;
+    pub use super::packages::google::rpc;
+
+    /// These definitions as an encoded `FileDescriptorSet`, for reflection.
+    pub const DESCRIPTORS: &[u8] = include_bytes!("gen/envoy_descriptors.bin");
+}
+
+/// SPIRE's definitions as an encoded `FileDescriptorSet`, for reflection and for tests that enumerate methods.
 pub const DESCRIPTORS: &[u8] = include_bytes!("gen/descriptors.bin");
 
 /// The nesting that generated code expects of its packages.
@@ -27,6 +40,41 @@ pub const DESCRIPTORS: &[u8] = include_bytes!("gen/descriptors.bin");
 #[allow(clippy::allow_attributes_without_reason, clippy::wildcard_imports, reason = "generated code")]
 #[allow(clippy::needless_pass_by_value, clippy::semicolon_if_nothing_returned, reason = "generated code")]
 mod packages {
+    pub mod envoy {
+        pub mod config {
+            pub mod core {
+                pub mod v3 {
+                    include!("gen/envoy.config.core.v3.rs");
+                }
+            }
+        }
+        pub mod extensions {
+            pub mod transport_sockets {
+                pub mod tls {
+                    pub mod v3 {
+                        include!("gen/envoy.extensions.transport_sockets.tls.v3.rs");
+                    }
+                }
+            }
+        }
+        pub mod service {
+            pub mod discovery {
+                pub mod v3 {
+                    include!("gen/envoy.service.discovery.v3.rs");
+                }
+            }
+            pub mod secret {
+                pub mod v3 {
+                    include!("gen/envoy.service.secret.v3.rs");
+                }
+            }
+        }
+    }
+    pub mod google {
+        pub mod rpc {
+            include!("gen/google.rpc.rs");
+        }
+    }
     pub mod spire {
         pub mod api {
             pub mod types {

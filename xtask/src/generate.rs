@@ -5,10 +5,11 @@ use std::path::{Path, PathBuf};
 
 use prost::Message as _;
 
-/// A crate with definitions: its folder, and the files that are compiled together.
-const CRATES: &[(&str, &[&str])] = &[
+/// A crate with definitions: its folder, the name of their descriptors, and the files that are compiled together.
+const CRATES: &[(&str, &str, &[&str])] = &[
     (
         "spire-api",
+        "descriptors.bin",
         &[
             "agent.proto",
             "agent_debug.proto",
@@ -23,7 +24,12 @@ const CRATES: &[(&str, &[&str])] = &[
             "types.proto",
         ],
     ),
-    ("workload-api", &["workload.proto"]),
+    (
+        "spire-api",
+        "envoy_descriptors.bin",
+        &["envoy_core.proto", "envoy_discovery.proto", "envoy_secret.proto", "envoy_tls.proto", "rpc_status.proto"],
+    ),
+    ("workload-api", "descriptors.bin", &["workload.proto"]),
 ];
 
 /// Writes the generated code below `root`, the workspace's folder.
@@ -57,7 +63,7 @@ pub(crate) fn check(root: &Path) -> Result<(), String> {
 /// All generated files, by path from the workspace's folder.
 fn generate(root: &Path) -> Result<BTreeMap<PathBuf, Vec<u8>>, String> {
     let mut files = BTreeMap::new();
-    for (name, protos) in CRATES {
+    for (name, descriptor_set, protos) in CRATES {
         let folder = root.join(name).join("proto");
         let paths: Vec<PathBuf> = protos.iter().map(|file| folder.join(file)).collect();
         let descriptors = protox::compile(&paths, [&folder]).map_err(|err| format!("{name}: {err}"))?;
@@ -66,7 +72,7 @@ fn generate(root: &Path) -> Result<BTreeMap<PathBuf, Vec<u8>>, String> {
         let outcome = compile(&descriptors, &scratch).and_then(|()| collect(&scratch, name, &mut files));
         let _ = std::fs::remove_dir_all(&scratch);
         outcome.map_err(|err| format!("{name}: {err}"))?;
-        files.insert(Path::new(name).join("src/gen/descriptors.bin"), descriptors.encode_to_vec());
+        files.insert(Path::new(name).join("src/gen").join(descriptor_set), descriptors.encode_to_vec());
     }
     Ok(files)
 }
