@@ -365,6 +365,3 @@ const KEY_CERT_SIGN: u16 = 1 << 5;
 const CRL_SIGN: u16 = 1 << 6;
 /// Room for the outer header, the algorithm and the longest signature (RSA of 4096 bits).
 const SIGNATURE_ALLOWANCE: usize = 1024;
-
-#[cfg(test)]
-mod tests;

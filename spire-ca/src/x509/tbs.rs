@@ -80,6 +80,12 @@ pub struct Tbs {
 }
 
 impl Tbs {
+    /// Of bytes made elsewhere, to be signed with `algorithm` once they are vetted.
+    #[must_use]
+    pub fn from_der(der: Vec<u8>, algorithm: SignatureAlgorithm) -> Self {
+        Self { der, algorithm }
+    }
+
     /// The bytes.
     #[must_use]
     pub fn der(&self) -> &[u8] {
