@@ -24,6 +24,13 @@ pub trait Bundles {
     /// When the backend fails.
     async fn set_bundle(&self, bundle: Bundle) -> Result<(Bundle, Option<Revision>), Error>;
 
+    /// Stores a bundle in place of exactly `replaced`, or of none; false, and nothing is stored, when another is there by
+    /// now.
+    ///
+    /// # Errors
+    /// When the backend fails.
+    async fn replace_bundle(&self, bundle: Bundle, replaced: Option<Bundle>) -> Result<bool, Error>;
+
     /// Replaces those parts of a bundle that `mask` names. The same contents change nothing, and yield `None`.
     ///
     /// # Errors

@@ -1,5 +1,6 @@
 //! (about to be written)
 #![forbid(unsafe_code)]
 
+pub mod attestation;
 pub mod authority;
 pub mod federation;

@@ -72,6 +72,13 @@ fn set(connection: &Connection, bundle: Bundle) -> Result<(Bundle, Option<Revisi
     Ok((bundle, Some(revision)))
 }
 
+fn set_in_place_of(connection: &Connection, bundle: Bundle, replaced: Option<&Bundle>) -> Result<bool, Fail> {
+    if fetch(connection, &bundle.trust_domain)?.as_ref() != replaced {
+        return Ok(false);
+    }
+    set(connection, bundle).map(|_| true)
+}
+
 fn update(connection: &Connection, changed: Bundle, mask: BundleMask) -> Result<(Bundle, Option<Revision>), Fail> {
     let stored = fetch_or_fail(connection, &changed.trust_domain)?;
     let mut bundle = stored.clone();
@@ -228,6 +235,10 @@ impl Bundles for SqliteStore {
 
     async fn set_bundle(&self, bundle: Bundle) -> Result<(Bundle, Option<Revision>), Error> {
         self.write("set bundle", move |connection| set(connection, bundle)).await
+    }
+
+    async fn replace_bundle(&self, bundle: Bundle, replaced: Option<Bundle>) -> Result<bool, Error> {
+        self.write("replace bundle", move |connection| set_in_place_of(connection, bundle, replaced.as_ref())).await
     }
 
     async fn update_bundle(&self, bundle: Bundle, mask: BundleMask) -> Result<(Bundle, Option<Revision>), Error> {
