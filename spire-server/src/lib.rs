@@ -3,4 +3,5 @@
 
 pub mod attestation;
 pub mod authority;
+pub mod entries;
 pub mod federation;

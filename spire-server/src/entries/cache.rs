@@ -1,0 +1,104 @@
+//! The newest index, kept so by the store's log.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use spiffe_core::TrustDomain;
+use spire_datastore::{Changes, DataStore, Error};
+use spire_runtime::Clock;
+use spire_types::Revision;
+use tokio::sync::{Mutex, watch};
+
+use super::index::EntryIndex;
+
+/// How long to wait after the store failed.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// Holds the newest [`EntryIndex`].
+#[derive(Debug)]
+pub struct EntryCache {
+    store: Arc<dyn DataStore>,
+    trust_domain: TrustDomain,
+    current: ArcSwap<EntryIndex>,
+    revisions: watch::Sender<Revision>,
+    /// One refresh at a time.
+    refreshing: Mutex<()>,
+}
+
+impl EntryCache {
+    /// Reads everything once.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn load(store: Arc<dyn DataStore>, trust_domain: TrustDomain) -> Result<Self, Error> {
+        let index = EntryIndex::from_snapshot(trust_domain.clone(), store.snapshot().await?);
+        let (revisions, _) = watch::channel(index.revision());
+        let current = ArcSwap::from_pointee(index);
+        Ok(Self { store, trust_domain, current, revisions, refreshing: Mutex::new(()) })
+    }
+
+    /// The newest index. It stays as it is however long it is held.
+    #[must_use]
+    pub fn current(&self) -> Arc<EntryIndex> {
+        self.current.load_full()
+    }
+
+    /// Shows the revision of the newest index.
+    pub fn revisions(&self) -> watch::Receiver<Revision> {
+        self.revisions.subscribe()
+    }
+
+    /// Takes in what the store has committed so far.
+    ///
+    /// # Errors
+    /// When the store fails; the index stays as it was.
+    pub async fn refresh(&self) -> Result<Revision, Error> {
+        let _alone = self.refreshing.lock().await;
+        self.take_in().await
+    }
+
+    /// Returns once the index shows `revision`, the answer to a write: whoever wrote finds what they wrote.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn reach(&self, revision: Revision) -> Result<(), Error> {
+        if self.current.load().revision() >= revision {
+            return Ok(());
+        }
+        let _alone = self.refreshing.lock().await;
+        if self.current.load().revision() < revision {
+            self.take_in().await?;
+        }
+        Ok(())
+    }
+
+    async fn take_in(&self) -> Result<Revision, Error> {
+        let before = self.current.load_full();
+        let index = match self.store.changes_since(before.revision()).await? {
+            Changes::Since(revision, _) if revision == before.revision() => return Ok(revision),
+            Changes::Since(revision, changes) => before.after(revision, changes),
+            _ => EntryIndex::from_snapshot(self.trust_domain.clone(), self.store.snapshot().await?),
+        };
+        let revision = index.revision();
+        self.current.store(Arc::new(index));
+        self.revisions.send_replace(revision);
+        Ok(revision)
+    }
+
+    /// Follows the store until the store is gone: the driver's loop. Between two commits it reads nothing.
+    pub async fn follow(&self, clock: &dyn Clock) {
+        let mut committed = self.store.revisions();
+        loop {
+            committed.mark_unchanged();
+            if let Err(err) = self.refresh().await {
+                tracing::warn!(%err, "Failed to refresh the entry cache, will retry");
+                clock.sleep(RETRY).await;
+                continue;
+            }
+            if committed.changed().await.is_err() {
+                return;
+            }
+        }
+    }
+}

@@ -1,0 +1,242 @@
+//! The registry at one revision.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use spiffe_core::{Bundle, SpiffeId, Timestamp, TrustDomain};
+use spire_datastore::{Change, Snapshot};
+use spire_types::{AttestedNode, EntryId, FederationRelationship, RegistrationEntry, Revision};
+
+use super::aliases::Aliases;
+use super::trie::TrieMap;
+
+type Group = TrieMap<EntryId, Arc<RegistrationEntry>>;
+
+/// Path of the parent of node aliases.
+const SERVER_PATH: &str = "/spire/server";
+
+/// The registry at one revision; clones share their contents.
+///
+/// Entries of other trust domains are left out. One that has ended is not given any more, even before it is deleted.
+#[derive(Clone, Debug)]
+pub struct EntryIndex {
+    trust_domain: TrustDomain,
+    revision: Revision,
+    entries: Group,
+    by_parent: TrieMap<SpiffeId, Group>,
+    by_spiffe_id: TrieMap<SpiffeId, Group>,
+    aliases: Aliases,
+    nodes: TrieMap<SpiffeId, Arc<AttestedNode>>,
+    bundles: TrieMap<TrustDomain, Arc<Bundle>>,
+    relationships: TrieMap<TrustDomain, Arc<FederationRelationship>>,
+}
+
+impl EntryIndex {
+    /// An index without anything, at revision 0.
+    #[must_use]
+    pub fn new(trust_domain: TrustDomain) -> Self {
+        Self {
+            trust_domain,
+            revision: Revision(0),
+            entries: TrieMap::default(),
+            by_parent: TrieMap::default(),
+            by_spiffe_id: TrieMap::default(),
+            aliases: Aliases::default(),
+            nodes: TrieMap::default(),
+            bundles: TrieMap::default(),
+            relationships: TrieMap::default(),
+        }
+    }
+
+    /// The index of everything that a store holds.
+    #[must_use]
+    pub fn from_snapshot(trust_domain: TrustDomain, snapshot: Snapshot) -> Self {
+        let mut index = Self::new(trust_domain);
+        for entry in snapshot.entries {
+            index.insert_entry(entry);
+        }
+        for node in snapshot.nodes {
+            index.nodes.insert(node.spiffe_id.clone(), Arc::new(node));
+        }
+        for bundle in snapshot.bundles {
+            index.bundles.insert(bundle.trust_domain.clone(), Arc::new(bundle));
+        }
+        for relationship in snapshot.relationships {
+            index.relationships.insert(relationship.trust_domain.clone(), Arc::new(relationship));
+        }
+        index.revision = snapshot.revision;
+        index
+    }
+
+    /// The index after `changes`, at `revision`. Costs what the changes cost, however large the registry.
+    #[must_use]
+    pub fn after(&self, revision: Revision, changes: Vec<Change>) -> Self {
+        let mut index = self.clone();
+        for change in changes {
+            match change {
+                Change::Entry(id, entry) => {
+                    index.remove_entry(&id);
+                    if let Some(entry) = entry {
+                        index.insert_entry(entry);
+                    }
+                }
+                Change::Node(id, node) => put(&mut index.nodes, id, node),
+                Change::Bundle(name, bundle) => put(&mut index.bundles, name, bundle),
+                Change::Relationship(name, relationship) => put(&mut index.relationships, name, relationship),
+            }
+        }
+        index.revision = revision;
+        index
+    }
+
+    fn insert_entry(&mut self, entry: RegistrationEntry) {
+        let entry = Arc::new(entry);
+        let Some(id) = &entry.id else { return };
+        if !entry.spiffe_id.is_member_of(&self.trust_domain) || !entry.parent_id.is_member_of(&self.trust_domain) {
+            return;
+        }
+        let add = |group: &mut Group| drop(group.insert(id.clone(), Arc::clone(&entry)));
+        self.by_parent.alter(&entry.parent_id, add, TrieMap::is_empty);
+        self.by_spiffe_id.alter(&entry.spiffe_id, add, TrieMap::is_empty);
+        if self.is_alias(&entry) {
+            self.aliases.insert(id, &entry);
+        }
+        self.entries.insert(id.clone(), entry);
+    }
+
+    fn remove_entry(&mut self, id: &EntryId) {
+        let Some(entry) = self.entries.remove(id) else { return };
+        let take = |group: &mut Group| drop(group.remove(id));
+        self.by_parent.alter(&entry.parent_id, take, TrieMap::is_empty);
+        self.by_spiffe_id.alter(&entry.spiffe_id, take, TrieMap::is_empty);
+        self.aliases.remove(id, &entry);
+    }
+
+    fn is_alias(&self, entry: &RegistrationEntry) -> bool {
+        self.is_server(&entry.parent_id)
+    }
+
+    fn is_server(&self, id: &SpiffeId) -> bool {
+        id.path() == SERVER_PATH && id.is_member_of(&self.trust_domain)
+    }
+
+    /// The revision that this index shows.
+    #[must_use]
+    pub fn revision(&self) -> Revision {
+        self.revision
+    }
+
+    /// How many entries there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Whether there are no entries.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// All entries that an agent may get, in no order: its own, those of its aliases, and, down from there, those whose
+    /// parent is the identity of one found.
+    #[must_use]
+    pub fn authorized(&self, agent: &SpiffeId, now: Timestamp) -> Vec<Arc<RegistrationEntry>> {
+        let mut parents = self.names(agent, now);
+        // Each entry has one parent, so it is found once if no parent is asked twice.
+        let mut asked = HashSet::new();
+        let mut found = Vec::new();
+        while let Some(parent) = parents.pop() {
+            // The server's children are aliases, which are never given themselves.
+            if self.is_server(parent) || !asked.insert(parent) {
+                continue;
+            }
+            for entry in self.by_parent.get(parent).into_iter().flat_map(TrieMap::values) {
+                if !has_ended(entry, now) {
+                    parents.push(&entry.spiffe_id);
+                    found.push(Arc::clone(entry));
+                }
+            }
+        }
+        found
+    }
+
+    /// The entry of that ID, if the agent may get it: what [`Self::authorized`] says, without going through all.
+    #[must_use]
+    pub fn authorized_entry(&self, agent: &SpiffeId, id: &EntryId, now: Timestamp) -> Option<Arc<RegistrationEntry>> {
+        let entry = self.entries.get(id)?;
+        let names: HashSet<&SpiffeId> = self.names(agent, now).into_iter().collect();
+        let mut asked = HashSet::new();
+        let mut ancestors = vec![entry];
+        while let Some(ancestor) = ancestors.pop() {
+            let parent = &ancestor.parent_id;
+            if has_ended(ancestor, now) || self.is_server(parent) {
+                continue;
+            }
+            if names.contains(parent) {
+                return Some(Arc::clone(entry));
+            }
+            if asked.insert(parent) {
+                ancestors.extend(self.by_spiffe_id.get(parent).into_iter().flat_map(TrieMap::values));
+            }
+        }
+        None
+    }
+
+    /// The agent's ID and those that its aliases give it.
+    fn names<'a>(&'a self, agent: &'a SpiffeId, now: Timestamp) -> Vec<&'a SpiffeId> {
+        let mut names = vec![agent];
+        let node = self.nodes.get(agent).filter(|node| !node.is_banned() && node.not_after > now);
+        if let Some(node) = node {
+            let aliases = self.aliases.of(&node.selectors).into_iter();
+            names.extend(aliases.filter(|alias| !has_ended(alias, now)).map(|alias| &alias.spiffe_id));
+        }
+        names
+    }
+
+    /// The entry of that ID, whoever may get it.
+    #[must_use]
+    pub fn entry(&self, id: &EntryId) -> Option<&Arc<RegistrationEntry>> {
+        self.entries.get(id)
+    }
+
+    /// The entries that give that identity and have not ended, in no order: they say whether it administers the server
+    /// or is a downstream one.
+    pub fn entries_of(&self, id: &SpiffeId, now: Timestamp) -> impl Iterator<Item = &Arc<RegistrationEntry>> {
+        let group = self.by_spiffe_id.get(id).into_iter().flat_map(TrieMap::values);
+        group.filter(move |entry| !has_ended(entry, now))
+    }
+
+    /// The agent on record under that ID.
+    #[must_use]
+    pub fn node(&self, id: &SpiffeId) -> Option<&Arc<AttestedNode>> {
+        self.nodes.get(id)
+    }
+
+    /// The bundle of that trust domain.
+    #[must_use]
+    pub fn bundle(&self, trust_domain: &TrustDomain) -> Option<&Arc<Bundle>> {
+        self.bundles.get(trust_domain)
+    }
+
+    /// All bundles, in no order.
+    pub fn bundles(&self) -> impl Iterator<Item = &Arc<Bundle>> {
+        self.bundles.values()
+    }
+
+    /// All stored relationships, in no order.
+    pub fn relationships(&self) -> impl Iterator<Item = &Arc<FederationRelationship>> {
+        self.relationships.values()
+    }
+}
+
+fn has_ended(entry: &RegistrationEntry, now: Timestamp) -> bool {
+    entry.expires_at.is_some_and(|end| end < now)
+}
+
+fn put<K: std::hash::Hash + Eq + Clone, V>(map: &mut TrieMap<K, Arc<V>>, key: K, value: Option<V>) {
+    match value {
+        Some(value) => drop(map.insert(key, Arc::new(value))),
+        None => drop(map.remove(&key)),
+    }
+}
