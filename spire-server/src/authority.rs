@@ -648,3 +648,6 @@ impl AuthorityError {
 
 /// More than these, and whoever commands waits.
 const MAX_WAITING_COMMANDS: usize = 16;
+
+#[cfg(test)]
+mod tests;
