@@ -1,2 +1,4 @@
 //! (about to be written)
 #![forbid(unsafe_code)]
+
+pub mod endpoints;

@@ -20,6 +20,9 @@ use crate::context::{JwtToken, ValidatedJwt, X509Context};
 /// answers. An error is final for its RPC. A wrong answer hands somebody else's identity out: there is no check behind
 /// this one.
 ///
+/// A context without identities denies the caller just as [`IdentityError::NoIdentity`] does, but does not end the
+/// updates: who serves others with them (Envoy's secret discovery has something to tell even then) yields it instead.
+///
 /// Only [`Self::watch_x509`] has to be written: bundles are those that go with the identities, and the JWT profile is
 /// not served, until their methods are written too.
 #[async_trait]

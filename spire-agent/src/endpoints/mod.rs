@@ -1,0 +1,3 @@
+//! The sockets that the agent serves.
+
+pub mod sds;
