@@ -1,6 +1,7 @@
 //! Sources that follow an endpoint.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use spiffe_core::Ttl;
@@ -198,4 +199,22 @@ async fn tokens_are_fetched_and_validated_here_and_there() {
     let refused = client.validate_jwt_svid("weather", &token.token).await.unwrap_err();
     assert!(matches!(&refused, Error::Rpc { code: Code::InvalidArgument, .. }), "{refused}");
     assert!(refused.is_permanent());
+}
+
+#[tokio::test]
+async fn workload_endpoint_6_a_refusal_of_the_question_itself_is_final() {
+    let endpoint = FakeEndpoint::new("example.org");
+    endpoint.set(Err(IdentityError::InvalidToken { reason: "no".into() }));
+    let calls = Arc::new(AtomicUsize::new(0));
+    let client = {
+        let (endpoint, calls) = (Arc::new(endpoint), Arc::clone(&calls));
+        Client::over(move || {
+            calls.fetch_add(1, Ordering::SeqCst);
+            std::future::ready(endpoint.connect())
+        })
+    };
+    let err = X509Source::with_client(&client, LONG).await.unwrap_err();
+    assert!(err.is_permanent(), "{err}");
+    tokio::time::sleep(SHORT).await;
+    assert_eq!(calls.load(Ordering::SeqCst), 1);
 }

@@ -189,3 +189,92 @@ fn read_bundles(
 fn non_empty(bundles: BundleSet) -> Result<BundleSet, Error> {
     if bundles.is_empty() { Err(Error::Missing { what: "bundle" }) } else { Ok(bundles) }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use spiffe_core::testing::TestAuthority;
+
+    use super::*;
+
+    fn svid(authority: &TestAuthority, path: &str) -> proto::X509svid {
+        let svid = authority.svid(path);
+        proto::X509svid {
+            spiffe_id: svid.id().to_string(),
+            x509_svid: svid.leaf().der().to_vec().into(),
+            x509_svid_key: svid.private_key().to_pkcs8_der().to_vec().into(),
+            bundle: authority.root().der().to_vec().into(),
+            hint: String::new(),
+        }
+    }
+
+    fn read(svids: Vec<proto::X509svid>) -> Result<X509Context, Error> {
+        X509::read(proto::X509svidResponse { svids, ..proto::X509svidResponse::default() })
+    }
+
+    #[test]
+    fn workload_api_4_5_a_message_that_lacks_a_part_is_discarded() {
+        let authority = TestAuthority::new("example.org");
+        let whole = svid(&authority, "/a");
+        read(vec![whole.clone()]).unwrap();
+        assert_eq!(read(Vec::new()).unwrap_err(), Error::Missing { what: "X.509-SVID" });
+        let lacking = [
+            ("SPIFFE ID", proto::X509svid { spiffe_id: String::new(), ..whole.clone() }),
+            ("certificate", proto::X509svid { x509_svid: Bytes::new(), ..whole.clone() }),
+            ("private key", proto::X509svid { x509_svid_key: Bytes::new(), ..whole.clone() }),
+            ("bundle", proto::X509svid { bundle: Bytes::new(), ..whole.clone() }),
+        ];
+        for (what, lacking) in lacking {
+            assert_eq!(read(vec![whole.clone(), lacking]).unwrap_err(), Error::Missing { what });
+        }
+    }
+
+    #[test]
+    fn workload_api_5_1_parts_that_do_not_belong_together_are_refused() {
+        let authority = TestAuthority::new("example.org");
+        let (one, other) = (svid(&authority, "/a"), svid(&authority, "/b"));
+        let pem = Bytes::from(authority.root().to_pem());
+        for broken in [
+            proto::X509svid { spiffe_id: other.spiffe_id.clone(), ..one.clone() },
+            proto::X509svid { x509_svid_key: other.x509_svid_key.clone(), ..one.clone() },
+            proto::X509svid { x509_svid: one.bundle.clone(), ..one.clone() },
+            proto::X509svid { x509_svid: [&one.x509_svid[..], b"x"].concat().into(), ..one.clone() },
+            proto::X509svid { bundle: pem, ..one.clone() },
+        ] {
+            let err = read(vec![broken]).unwrap_err();
+            assert!(matches!(err, Error::Svid { .. } | Error::Bundle { .. }), "{err}");
+        }
+    }
+
+    #[test]
+    fn federated_bundles_are_named_by_any_id_of_their_trust_domain() {
+        let (own, other) = (TestAuthority::new("example.org"), TestAuthority::new("other.example"));
+        for key in ["spiffe://other.example", "other.example", "spiffe://other.example/x"] {
+            let federated_bundles = BTreeMap::from([(key.to_owned(), Bytes::copy_from_slice(other.root().der()))]);
+            let response =
+                proto::X509svidResponse { svids: vec![svid(&own, "/a")], crl: Vec::new(), federated_bundles };
+            let bundles = X509::read(response).unwrap().bundles;
+            assert_eq!(bundles.get(other.trust_domain()).unwrap().x509_roots().count(), 1);
+        }
+        let federated_bundles = BTreeMap::from([("http://other".to_owned(), Bytes::new())]);
+        let response = proto::X509svidResponse { svids: vec![svid(&own, "/a")], crl: Vec::new(), federated_bundles };
+        assert!(matches!(X509::read(response), Err(Error::Bundle { .. })));
+    }
+
+    proptest! {
+        #[test]
+        fn no_response_makes_the_reader_fall(
+            id in ".{0,20}",
+            parts in proptest::collection::vec(proptest::collection::vec(any::<u8>(), 0..64), 4),
+        ) {
+            let part = |index: usize| Bytes::from(parts[index].clone());
+            let svid = proto::X509svid {
+                spiffe_id: id.clone(), x509_svid: part(0), x509_svid_key: part(1), bundle: part(2), hint: id.clone(),
+            };
+            let bundles = BTreeMap::from([(id.clone(), part(3))]);
+            prop_assert!(read(vec![svid]).is_err());
+            let _ = X509Bundles::read(proto::X509BundlesResponse { crl: Vec::new(), bundles: bundles.clone() });
+            let _ = JwtBundles::read(proto::JwtBundlesResponse { bundles });
+        }
+    }
+}
