@@ -283,3 +283,43 @@ fn every_key_type_fits_a_record() {
         assert_eq!(ca(&key, START).authority_id.as_str().len(), 40);
     }
 }
+
+/// The journal of a SPIRE 1.15.3 server that had just been started, as its datastore holds it.
+const OF_SPIRE: &str = "\
+    CsEECgFBEMndldgGGoMEMIIB/zCCAaWgAwIBAgIQFlFQ669gGkJq4w1UHzgpmDAKBggqhkjOPQQDAjBPMQswCQYDVQQGEwJVUzEP\
+    MA0GA1UEChMGU1BJRkZFMS8wLQYDVQQFEyYyOTY2NTIzMzIxODQ3MjAxMDgzMTY4MjA0NTEzNzY2NTkyNzU3NjAeFw0yNjExMjQx\
+    MTAyMjNaFw0yNjExMjUxMTAyMzNaME8xCzAJBgNVBAYTAlVTMQ8wDQYDVQQKEwZTUElGRkUxLzAtBgNVBAUTJjI5NjY1MjMzMjE4\
+    NDcyMDEwODMxNjgyMDQ1MTM3NjY1OTI3NTc2MFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAE2S2z5uWv9ZpNN0mDYRZHuCaN8TmP\
+    9XN6qWMI8p9uSIQ1l+811gUpn1/1IX9ZWVIrqGSSyQBimgNij4lbaFyEQ6NjMGEwDgYDVR0PAQH/BAQDAgEGMA8GA1UdEwEB/wQF\
+    MAMBAf8wHQYDVR0OBBYEFJET2bonuR1s+h24SVXsC+KN47lmMB8GA1UdEQQYMBaGFHNwaWZmZTovL2V4YW1wbGUub3JnMAoGCCqG\
+    SM49BAMCA0gAMEUCIQDnDtrPI3X6FlHzNrNTBhWJBSoX1H2TWHqc85lhVFRwvgIgHIDd3sMfo6dNs039iq/xxEZ1LMoYmJw5c8HG\
+    uSpD6ygoAzIoOTExM2Q5YmEyN2I5MWQ2Y2ZhMWRiODQ5NTVlYzBiZTI4ZGUzYjk2NjjJgJvYBhKyAQoBQRDJ3ZXYBhjJgJvYBiIg\
+    eExlcGNScGJzamdvcDgxMEw2YWtvTmg0WG1xTU9hZXQqWzBZMBMGByqGSM49AgEGCCqGSM49AwEHA0IABNzB5uNkkrgAZExsMMSR\
+    giMO4Y2mKayaaEaPSf+VS1N5uy29jQYbjPTvpzAIOuoo45rfJxtqtW/JYgwrOOMccqwwAzogeExlcGNScGJzamdvcDgxMEw2YWtv\
+    Tmg0WG1xTU9hZXQ=\
+    ";
+
+#[test]
+fn a_journal_of_spire_is_read_and_written_back_to_the_byte() {
+    use base64::Engine as _;
+    let data = base64::engine::general_purpose::STANDARD.decode(OF_SPIRE).unwrap();
+    let journal = Journal::decode(&data).unwrap();
+    let (x509, jwt) = (journal.x509(), journal.jwt());
+    let [x509] = x509.as_slice() else { panic!("{x509:?}") };
+    let [jwt] = jwt.as_slice() else { panic!("{jwt:?}") };
+    assert_eq!((x509.slot, x509.status), (SlotId::A, Status::Active));
+    assert_eq!((jwt.slot, jwt.status), (SlotId::A, Status::Active));
+    assert_eq!(x509.record.authority_id.as_str(), "9113d9ba27b91d6cfa1db84955ec0be28de3b966");
+    assert_eq!(x509.record.authority_id, AuthorityId::of_certificate(&x509.record.certificate));
+    assert_eq!(jwt.record.authority_id.as_str(), "xLepcRpbsjgop810L6akoNh4XmqMOaet");
+    assert_eq!(x509.record.upstream_authority_id, "");
+    assert_eq!(journal.encode(), data);
+
+    // What we make of the same authorities is the same journal.
+    let mut own = Journal::default();
+    own.push_x509(x509.slot, &x509.record);
+    own.push_jwt(jwt.slot, &jwt.record);
+    own.set_status(Kind::X509, &x509.record.authority_id, Status::Active);
+    own.set_status(Kind::Jwt, &jwt.record.authority_id, Status::Active);
+    assert_eq!(own, journal);
+}

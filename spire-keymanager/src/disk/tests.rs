@@ -86,13 +86,19 @@ async fn damaged_files_are_refused_without_showing_them() {
     assert!(DiskKeyManager::open(&path).await.unwrap().keys().await.unwrap().is_empty());
 }
 
+/// Written by a SPIRE 1.15.3 server, which is gone.
+const OF_SPIRE: &str = include_str!("spire-1.15.3.keys.json");
+
 #[tokio::test]
-async fn keys_of_the_reference_implementation_load() {
+async fn the_file_of_a_spire_server_is_read_and_written_back_to_the_byte() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("keys.json");
-    let encoded = STANDARD.encode(testing::key(0).to_pkcs8_der().as_slice());
-    fs::write(&path, format!("{{\"keys\":{{\"x509-CA-A\":\"{encoded}\"}}}}")).unwrap();
+    fs::write(&path, OF_SPIRE).unwrap();
     let manager = DiskKeyManager::open(&path).await.unwrap();
-    let signer = manager.get_key(&id("x509-CA-A")).await.unwrap().unwrap();
-    assert_eq!(signer.public_key(), testing::key(0).public_key());
+    for name in ["x509-CA-A", "JWT-Signer-A"] {
+        let signer = manager.get_key(&id(name)).await.unwrap().unwrap();
+        assert_eq!(signer.public_key().key_type(), Some(KeyType::EcP256));
+    }
+    write(&path, &read(&path).unwrap()).unwrap();
+    assert_eq!(fs::read_to_string(&path).unwrap(), OF_SPIRE);
 }
