@@ -6,6 +6,7 @@
 
 use std::fmt::{self, Debug};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use rand_core::CryptoRng;
 use spiffe_core::{JwtAuthority, KeyType, PublicKey, Timestamp, TrustDomain, X509Authority};
@@ -87,9 +88,10 @@ pub async fn start(
     let current = driver.snapshot()?;
     let (publisher, current) = watch::channel(current);
     let (sender, commands) = mpsc::channel(MAX_WAITING_COMMANDS);
+    let failures = Arc::clone(&driver.failures);
     let shutdown = tasks.shutdown_token();
     tasks.spawn("authority", driver.run(publisher, commands, shutdown));
-    Ok(AuthorityHandle { current, commands: sender })
+    Ok(AuthorityHandle { current, commands: sender, failures })
 }
 
 /// What signs at the moment, and commands to the driver. Clones are of the same one.
@@ -97,9 +99,16 @@ pub async fn start(
 pub struct AuthorityHandle {
     current: watch::Receiver<Authority>,
     commands: mpsc::Sender<Command>,
+    failures: Arc<AtomicU64>,
 }
 
 impl AuthorityHandle {
+    /// Whether rotation works: not more than [`MAX_FAILURES`] attempts have failed in a row.
+    #[must_use]
+    pub fn is_healthy(&self) -> bool {
+        self.failures.load(Ordering::Relaxed) <= MAX_FAILURES
+    }
+
     /// What signs at the moment.
     #[must_use]
     pub fn current(&self) -> Authority {
@@ -218,6 +227,8 @@ struct Driver {
     journal_id: i64,
     x509: Option<Arc<X509Ca>>,
     jwt: Option<Arc<JwtKey>>,
+    /// How many attempts have failed since the last one that did not.
+    failures: Arc<AtomicU64>,
 }
 
 impl Debug for Driver {
@@ -237,7 +248,7 @@ impl Driver {
         let bundle = parts.datastore.fetch_bundle(&config.trust_domain).await?;
         let inventory = Inventory { key: &keys, bundle: bundle.as_ref(), upstream: parts.upstream.is_some() };
         let rotation = Rotation::restore(config.policy, journal, inventory, parts.clock.now());
-        let mut driver = Self { config, parts, rotation, journal_id, x509: None, jwt: None };
+        let mut driver = Self { config, parts, rotation, journal_id, x509: None, jwt: None, failures: Arc::default() };
         if let Some(active) = driver.rotation.x509().active() {
             let (slot, record) = (active.slot, active.record.clone());
             driver.use_x509(slot, &record).await?;
@@ -260,9 +271,13 @@ impl Driver {
         let clock = Arc::clone(&self.parts.clock);
         loop {
             if let Some(step) = self.rotation.next_step(clock.now()) {
-                if let Err(err) = self.perform(step.clone()).await {
-                    tracing::error!(%err, ?step, "authority step failed, will be tried again");
-                    self.rotation.failed(clock.now(), &step);
+                match self.perform(step.clone()).await {
+                    Ok(()) => self.failures.store(0, Ordering::Relaxed),
+                    Err(err) => {
+                        tracing::error!(%err, ?step, "authority step failed, will be tried again");
+                        self.rotation.failed(clock.now(), &step);
+                        self.failures.fetch_add(1, Ordering::Relaxed);
+                    }
                 }
                 self.publish(&step, &publisher)?;
                 continue;
@@ -646,6 +661,8 @@ impl AuthorityError {
     }
 }
 
+/// Failures in a row that do not mean anything yet: a hundred seconds of them.
+pub const MAX_FAILURES: u64 = 10;
 /// More than these, and whoever commands waits.
 const MAX_WAITING_COMMANDS: usize = 16;
 

@@ -183,7 +183,10 @@ async fn later_failures_are_tried_again_until_they_end() {
     let (handle, tasks) = world.start().await.unwrap();
     key_manager.fail_to_generate(500);
     let mut watch = handle.watch();
+    world.clock.sleep_until(START + Ttl::from_secs(12 * 3600 + 600)).await;
+    assert!(!handle.is_healthy());
     watch.changed().await.unwrap();
+    assert!(handle.is_healthy());
     assert!(world.clock.now() < handle.current().x509().not_after());
     world.prove(&handle).await;
     stop(tasks).await;
