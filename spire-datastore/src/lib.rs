@@ -9,6 +9,8 @@
 
 pub mod bundles;
 pub mod changes;
+#[cfg(feature = "testing")]
+pub mod conformance;
 pub mod entries;
 mod error;
 pub mod federation;

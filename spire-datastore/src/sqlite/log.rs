@@ -130,3 +130,26 @@ impl Log for SqliteStore {
         self.writer.revisions()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sqlite::migrate::migrate;
+
+    #[test]
+    fn the_log_keeps_the_newest_changes_and_says_what_it_no_longer_holds() {
+        let mut connection = Connection::open_in_memory().unwrap();
+        migrate(&mut connection).unwrap();
+        let last = KEPT_CHANGES + SLACK + 1;
+        for number in 1..=last {
+            record(&connection, Kind::Entry, &format!("e{}", number % 10), Op::Delete).unwrap();
+        }
+        trim(&connection).unwrap();
+        let kept: i64 = connection.query_row("SELECT count(*) FROM changes", [], |row| row.get(0)).unwrap();
+        assert_eq!(kept, KEPT_CHANGES);
+        let since = |revision: i64| changes_since(&connection, Revision(revision.unsigned_abs())).unwrap();
+        assert_eq!(since(last - KEPT_CHANGES - 1), Changes::TooOld);
+        let Changes::Since(newest, changes) = since(last - KEPT_CHANGES) else { panic!("too old") };
+        assert_eq!((newest, changes.len()), (Revision(last.unsigned_abs()), 10));
+    }
+}

@@ -135,7 +135,7 @@ fn commit(connection: &mut Connection, batch: &mut [Box<dyn Job>]) -> Result<Rev
     let attempt = |err: rusqlite::Error| Fail::from(err).during("commit");
     let tx = connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(attempt)?;
     if let [only] = batch {
-        if !only.run(&tx) {
+        if only.run(&tx).is_err() {
             return log::newest(&tx).map_err(|fail| fail.during("commit"));
         }
     } else {
@@ -151,12 +151,12 @@ fn commit(connection: &mut Connection, batch: &mut [Box<dyn Job>]) -> Result<Rev
 
 fn run_apart(tx: &Transaction<'_>, job: &mut dyn Job) -> Result<(), Error> {
     let step = |sql| tx.prepare_cached(sql)?.execute([]).map_err(Fail::from);
-    let done = step("SAVEPOINT job").map(|_| job.run(tx)).and_then(|succeeded| {
+    let done = step("SAVEPOINT job").map(|_| job.run(tx)).and_then(|outcome| {
         // After some failures (a full disk, say) SQLite has rolled everything back by itself.
         if tx.is_autocommit() {
-            return Err(Error::Backend { attempt: "commit", cause: "rolled back by a failure".to_owned() }.into());
+            return Err(Fail::Rule(outcome.err().unwrap_or(Error::Closed)));
         }
-        if !succeeded {
+        if outcome.is_err() {
             step("ROLLBACK TO job")?;
         }
         step("RELEASE job")?;
@@ -167,8 +167,8 @@ fn run_apart(tx: &Transaction<'_>, job: &mut dyn Job) -> Result<(), Error> {
 
 /// A write that waits.
 trait Job: Send {
-    /// Does it; whether it succeeded.
-    fn run(&mut self, connection: &Connection) -> bool;
+    /// Does it; what it fails with.
+    fn run(&mut self, connection: &Connection) -> Result<(), Error>;
     /// Tells its caller, `failure` being that of the commit.
     fn answer(self: Box<Self>, failure: Option<&Error>);
 }
@@ -181,13 +181,13 @@ struct Pending<T, F> {
 }
 
 impl<T: Send, F: FnOnce(&Connection) -> Result<T, Fail> + Send> Job for Pending<T, F> {
-    fn run(&mut self, connection: &Connection) -> bool {
+    fn run(&mut self, connection: &Connection) -> Result<(), Error> {
         if self.reply.is_closed() {
-            return false;
+            return Err(Error::Closed);
         }
-        let Some(operation) = self.operation.take() else { return false };
+        let operation = self.operation.take().ok_or(Error::Closed)?;
         let outcome = operation(connection).map_err(|fail| fail.during(self.attempt));
-        self.outcome.insert(outcome).is_ok()
+        self.outcome.insert(outcome).as_ref().map(|_| ()).map_err(Error::clone)
     }
 
     fn answer(self: Box<Self>, failure: Option<&Error>) {
@@ -199,5 +199,69 @@ impl<T: Send, F: FnOnce(&Connection) -> Result<T, Fail> + Send> Job for Pending<
         };
         // The caller may have gone away.
         let _ = self.reply.send(outcome);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt as _;
+
+    use super::*;
+    use crate::sqlite::connection::{BUSY_TIMEOUT, Place, open_writer};
+    use crate::sqlite::log::{Kind, Op, record};
+    use crate::sqlite::migrate::migrate;
+
+    fn writer() -> Writer {
+        let mut connection = open_writer(&Place::Memory, BUSY_TIMEOUT).unwrap();
+        migrate(&mut connection).unwrap();
+        Writer::new(connection).unwrap()
+    }
+
+    async fn change(writer: &Writer, key: String) -> Result<Revision, Error> {
+        writer.write("change", move |connection| record(connection, Kind::Entry, &key, Op::Put)).await
+    }
+
+    #[tokio::test]
+    async fn a_full_disk_fails_the_writes_that_need_room_and_harms_nothing() {
+        let writer = writer();
+        let first = change(&writer, "small".into()).await.unwrap();
+        let limit = |pages: u32| {
+            let set = move |connection: &Connection| Ok(connection.pragma_update(None, "max_page_count", pages)?);
+            writer.read(set).unwrap();
+        };
+        limit(1);
+        let large = || change(&writer, "x".repeat(100_000));
+        let answers = tokio::join!(large(), large(), large());
+        for answer in [answers.0, answers.1, answers.2] {
+            assert_eq!(answer, Err(Error::DiskFull { attempt: "change" }));
+        }
+        assert_eq!(*writer.revisions().borrow(), first);
+        limit(1_000_000);
+        assert_eq!(large().await, Ok(Revision(first.0 + 1)), "no revision was lost on the way");
+    }
+
+    #[tokio::test]
+    async fn a_write_whose_caller_went_away_is_not_made() {
+        let writer = writer();
+        let (mut first, mut second) = (Box::pin(change(&writer, "1".into())), Box::pin(change(&writer, "2".into())));
+        {
+            // The shift that begins waits for the connection.
+            let _held = lock(&writer.0.connection);
+            assert!((&mut first).now_or_never().is_none() && (&mut second).now_or_never().is_none());
+            drop(second);
+        }
+        assert_eq!(first.await, Ok(Revision(1)));
+        assert_eq!(change(&writer, "3".into()).await, Ok(Revision(2)));
+    }
+
+    #[tokio::test]
+    async fn a_shift_that_is_never_begun_leaves_nobody_waiting() {
+        let writer = writer();
+        lock(&writer.0.queue).at_work = true;
+        let mut left_behind = Box::pin(change(&writer, "1".into()));
+        assert!((&mut left_behind).now_or_never().is_none());
+        drop(Shift { shared: Arc::clone(&writer.0), over: false });
+        assert_eq!(left_behind.await, Err(Error::Closed));
+        assert_eq!(change(&writer, "2".into()).await, Ok(Revision(1)), "the next one begins anew");
     }
 }
