@@ -36,13 +36,24 @@ pub async fn check(
     }
     certificate.check_validity(now)?;
     let ca = X509Ca::new(certificate.clone(), answer.chain.clone(), signer)?;
+    prove(Arc::new(ca), answer.roots.iter().map(|root| &root.certificate), trust_domain, now, rng).await
+}
+
+/// Proves that an SVID that the CA signs leads through its chain to one of the roots.
+pub(super) async fn prove(
+    ca: Arc<X509Ca>,
+    roots: impl Iterator<Item = &Certificate> + Send,
+    trust_domain: &TrustDomain,
+    now: Timestamp,
+    rng: &mut (dyn CryptoRng + Send),
+) -> Result<(), Error> {
     let id = trust_domain.join("/spire/throwaway").map_err(|_| Error::Bug("the throwaway ID is not valid"))?;
-    let public_key = certificate.public_key().clone();
+    let public_key = ca.certificate().public_key().clone();
     let params =
         X509SvidParams { spiffe_id: &id, public_key: &public_key, ttl: Ttl::ZERO, dns_names: &[], subject: None };
-    let authority = Authority::new(trust_domain.clone(), Arc::new(ca), None, Composers::default());
+    let authority = Authority::new(trust_domain.clone(), ca, None, Composers::default());
     let minted = mint_x509_svid(&authority, &params, now, rng).await?;
     let chain = minted.chain().iter().map(|der| Certificate::from_der(der)).collect::<Result<Vec<_>, _>>()?;
-    x509::verify_chain(&chain, answer.roots.iter().map(|root| &root.certificate), now)?;
+    x509::verify_chain(&chain, roots, now)?;
     Ok(())
 }

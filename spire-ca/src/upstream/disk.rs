@@ -5,10 +5,10 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use async_trait::async_trait;
 use rand_core::CryptoRng;
-use spiffe_core::x509::{Certificate, Csr, verify_chain};
+use spiffe_core::x509::{Certificate, Csr};
 use spiffe_core::{PrivateKey, Timestamp, TrustDomain, Ttl, X509Authority};
 
-use super::{UpstreamAuthority, UpstreamCa};
+use super::{UpstreamAuthority, UpstreamCa, chain};
 use crate::Error;
 use crate::authority::X509Ca;
 use crate::x509::mint_requested_ca;
@@ -34,9 +34,7 @@ pub struct DiskUpstream {
 
 #[derive(Debug)]
 struct Loaded {
-    ca: X509Ca,
-    /// What follows a certificate that it signs.
-    chain: Vec<Certificate>,
+    ca: Arc<X509Ca>,
     roots: Vec<Certificate>,
 }
 
@@ -45,13 +43,18 @@ impl DiskUpstream {
     ///
     /// # Errors
     /// [`Error::Upstream`] for files that cannot be read or do not belong together.
-    pub async fn open(trust_domain: TrustDomain, config: DiskUpstreamConfig, now: Timestamp) -> Result<Self, Error> {
-        let loaded = RwLock::new(Arc::new(load(&config, now).await?));
+    pub async fn open(
+        trust_domain: TrustDomain,
+        config: DiskUpstreamConfig,
+        now: Timestamp,
+        rng: &mut (dyn CryptoRng + Send),
+    ) -> Result<Self, Error> {
+        let loaded = RwLock::new(Arc::new(load(&config, &trust_domain, now, rng).await?));
         Ok(Self { trust_domain, config, loaded })
     }
 
-    async fn reload(&self, now: Timestamp) -> Arc<Loaded> {
-        match load(&self.config, now).await {
+    async fn reload(&self, now: Timestamp, rng: &mut (dyn CryptoRng + Send)) -> Arc<Loaded> {
+        match load(&self.config, &self.trust_domain, now, rng).await {
             Ok(loaded) => {
                 let loaded = Arc::new(loaded);
                 *self.loaded.write().unwrap_or_else(PoisonError::into_inner) = Arc::clone(&loaded);
@@ -75,15 +78,20 @@ impl UpstreamAuthority for DiskUpstream {
         rng: &mut (dyn CryptoRng + Send),
     ) -> Result<UpstreamCa, Error> {
         let csr = Csr::from_der(csr)?;
-        let loaded = self.reload(now).await;
+        let loaded = self.reload(now, rng).await;
         let minted = mint_requested_ca(&loaded.ca, &csr, &self.trust_domain, preferred_ttl, now, rng).await?;
-        let chain = std::iter::once(minted).chain(loaded.chain.iter().cloned()).collect();
+        let chain = std::iter::once(minted).chain(loaded.ca.upstream_chain().iter().cloned()).collect();
         let root = |certificate: &Certificate| X509Authority { certificate: certificate.clone(), tainted: false };
         Ok(UpstreamCa { chain, roots: loaded.roots.iter().map(root).collect() })
     }
 }
 
-async fn load(config: &DiskUpstreamConfig, now: Timestamp) -> Result<Loaded, Error> {
+async fn load(
+    config: &DiskUpstreamConfig,
+    trust_domain: &TrustDomain,
+    now: Timestamp,
+    rng: &mut (dyn CryptoRng + Send),
+) -> Result<Loaded, Error> {
     let key = PrivateKey::from_pem(&read(&config.key_file_path).await?)?;
     let certificates = Certificate::from_pem_many(&read(&config.cert_file_path).await?)?;
     let upstream = |reason: &str| Error::Upstream { reason: reason.to_owned() };
@@ -93,14 +101,12 @@ async fn load(config: &DiskUpstreamConfig, now: Timestamp) -> Result<Loaded, Err
         None if !certificate.is_self_issued() => {
             return Err(upstream("certificate must be self-signed where there is no bundle"));
         }
-        None => (Vec::new(), vec![certificate.clone()]),
-        Some(path) => {
-            let roots = Certificate::from_pem_many(&read(path).await?)?;
-            verify_chain(&certificates, &roots, now)?;
-            (certificates.clone(), roots)
-        }
+        None => (Vec::new(), certificates),
+        Some(path) => (certificates, Certificate::from_pem_many(&read(path).await?)?),
     };
-    Ok(Loaded { ca: X509Ca::new(certificate, Vec::new(), Arc::new(key))?, chain, roots })
+    let ca = Arc::new(X509Ca::new(certificate, chain, Arc::new(key))?);
+    chain::prove(Arc::clone(&ca), roots.iter(), trust_domain, now, rng).await?;
+    Ok(Loaded { ca, roots })
 }
 
 async fn read(path: &Path) -> Result<String, Error> {

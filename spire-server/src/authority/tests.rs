@@ -236,7 +236,7 @@ async fn disk_upstream(directory: &std::path::Path, key: &PrivateKey) -> Arc<dyn
     };
     std::fs::write(&config.cert_file_path, root.to_pem()).unwrap();
     std::fs::write(&config.key_file_path, key.to_pkcs8_pem().as_str()).unwrap();
-    Arc::new(DiskUpstream::open(trust_domain, config, START).await.unwrap())
+    Arc::new(DiskUpstream::open(trust_domain, config, START, &mut rng).await.unwrap())
 }
 
 #[tokio::test(start_paused = true)]
