@@ -3,6 +3,7 @@
 //! One subscriber for a process, installed by its binary; libraries only emit events. The level can be changed and the
 //! file reopened while the process runs.
 
+use std::collections::BTreeMap;
 use std::fmt::{self, Write as _};
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt as _;
@@ -13,9 +14,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use spiffe_core::Timestamp;
 use tracing::field::{Field, Visit};
+use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::layer::{Context, SubscriberExt as _};
-use tracing_subscriber::registry::LookupSpan;
+use tracing_subscriber::registry::{LookupSpan, Scope};
 use tracing_subscriber::{Layer, Registry};
 
 use crate::clock::Clock;
@@ -164,6 +166,8 @@ impl Logging {
     /// Logs more or less from now on.
     pub fn set_level(&self, level: LogLevel) {
         self.shared.level.store(level as u8, Ordering::Relaxed);
+        // Each place that logs remembers whether anybody listens.
+        tracing::callsite::rebuild_interest_cache();
     }
 
     /// Opens the file anew, after somebody moved it away. Nothing happens for standard output.
@@ -210,18 +214,41 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for LineLayer {
             && (level == LogLevel::Trace || *metadata.level() <= Level::WARN || !QUIET.contains(&crate_name))
     }
 
-    fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
+    fn on_new_span(&self, attributes: &Attributes<'_>, id: &Id, context: Context<'_, S>) {
+        if let Some(span) = context.span(id) {
+            let mut fields = Fields::default();
+            attributes.record(&mut fields);
+            span.extensions_mut().insert(fields);
+        }
+    }
+
+    fn on_record(&self, id: &Id, values: &Record<'_>, context: Context<'_, S>) {
+        if let Some(span) = context.span(id)
+            && let Some(fields) = span.extensions_mut().get_mut::<Fields>()
+        {
+            values.record(fields);
+        }
+    }
+
+    fn on_event(&self, event: &Event<'_>, context: Context<'_, S>) {
         let mut fields = Fields::default();
+        // The spans around it first, from the outermost: what is said nearer to the event counts.
+        for span in context.event_scope(event).into_iter().flat_map(Scope::from_root) {
+            if let Some(of_span) = span.extensions().get::<Fields>() {
+                fields.others.extend(of_span.others.clone());
+            }
+        }
         event.record(&mut fields);
         let level = LogLevel::of(*event.metadata().level());
         self.0.write(&line(self.0.format, self.0.clock.now(), level, &fields));
     }
 }
 
+/// The fields of an event or a span, by name; a name that comes again takes the place of the former.
 #[derive(Default)]
 struct Fields {
     message: String,
-    others: Vec<(&'static str, String)>,
+    others: BTreeMap<&'static str, String>,
 }
 
 impl Fields {
@@ -229,8 +256,8 @@ impl Fields {
         match field.name() {
             "message" => self.message = value,
             // SPIRE's name for it.
-            "err" => self.others.push(("error", value)),
-            name => self.others.push((name, value)),
+            "err" => drop(self.others.insert("error", value)),
+            name => drop(self.others.insert(name, value)),
         }
     }
 }
@@ -245,37 +272,36 @@ impl Visit for Fields {
     }
 }
 
+/// The line as logrus writes it: in text the time, level and message come first, in JSON all names are sorted.
 fn line(format: LogFormat, now: Timestamp, level: LogLevel, fields: &Fields) -> String {
     let mut line = String::new();
     match format {
         LogFormat::Text => {
-            let _ = write!(line, "time=\"{now}\" level={} msg={}", level.as_str(), quoted(&fields.message, true));
+            let _ = write!(line, "time=\"{now}\" level={} msg={}", level.as_str(), quoted(&fields.message));
             for (name, value) in &fields.others {
-                let _ = write!(line, " {name}={}", quoted(value, false));
+                let _ = write!(line, " {name}={}", quoted(value));
             }
         }
         LogFormat::Json => {
-            line.push('{');
-            for (name, value) in &fields.others {
-                let _ = write!(line, "{}:{},", json(name), json(value));
+            let time = now.to_string();
+            let mut all: BTreeMap<&str, &str> =
+                fields.others.iter().map(|(name, value)| (*name, value.as_str())).collect();
+            all.extend([("level", level.as_str()), ("msg", &fields.message), ("time", &time)]);
+            for (number, (name, value)) in all.into_iter().enumerate() {
+                let opening = if number == 0 { '{' } else { ',' };
+                let _ = write!(line, "{opening}{}:{}", json(name), json(value));
             }
-            let _ = write!(
-                line,
-                "\"level\":{},\"msg\":{},\"time\":{}}}",
-                json(level.as_str()),
-                json(&fields.message),
-                json(&now.to_string())
-            );
+            line.push('}');
         }
     }
     line.push('\n');
     line
 }
 
-/// Quotes a value unless it is one plain word.
-fn quoted(value: &str, always: bool) -> String {
+/// Quotes a value unless it is one plain word, or nothing.
+fn quoted(value: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '_' | '/' | '@' | '^' | '+');
-    if !always && !value.is_empty() && value.chars().all(plain) { value.to_owned() } else { json(value) }
+    if value.chars().all(plain) { value.to_owned() } else { json(value) }
 }
 
 /// A JSON string. Control characters are escaped, so that nobody forges a line.
@@ -307,7 +333,7 @@ mod tests {
     fn fields() -> Fields {
         Fields {
             message: "entry \"a\" created".into(),
-            others: vec![("entry_id", "e-1".into()), ("reason", "x\ny".into())],
+            others: [("reason", "x\ny".to_owned()), ("entry_id", "e-1".to_owned())].into(),
         }
     }
 
@@ -320,31 +346,61 @@ mod tests {
     }
 
     #[test]
+    fn a_plain_word_is_not_quoted_and_nothing_is_nothing() {
+        let fields = Fields { message: "ready".into(), others: [("a", String::new()), ("b", "x:y".to_owned())].into() };
+        assert_eq!(
+            line(LogFormat::Text, Timestamp::from_unix(0), LogLevel::Info, &fields),
+            "time=\"1970-01-01T00:00:00Z\" level=info msg=ready a= b=\"x:y\"\n"
+        );
+    }
+
+    #[test]
+    fn the_spans_around_an_event_give_their_fields() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("log");
+        let log = Logging::open(LogLevel::Info, LogFormat::Text, Some(&path), Arc::new(SystemClock)).unwrap();
+        tracing::subscriber::with_default(log.subscriber(), || {
+            let request = tracing::info_span!("request", method = "GetEntry", caller_id = tracing::field::Empty);
+            let _entered = request.enter();
+            request.record("caller_id", "spiffe://example.org/admin");
+            let _inner = tracing::info_span!("inner", method = "inner").entered();
+            tracing::info!(service = "entry.v1", "API accessed");
+        });
+        let text = std::fs::read_to_string(&path).unwrap();
+        let expected = "msg=\"API accessed\" caller_id=\"spiffe://example.org/admin\" method=inner service=entry.v1\n";
+        assert!(text.ends_with(expected), "{text}");
+    }
+
+    #[test]
     fn json_lines_have_the_three_members_and_the_fields() {
         assert_eq!(
             line(LogFormat::Json, Timestamp::from_unix(0), LogLevel::Info, &fields()),
-            "{\"entry_id\":\"e-1\",\"reason\":\"x\\ny\",\"level\":\"info\",\"msg\":\"entry \\\"a\\\" created\",\"time\":\"1970-01-01T00:00:00Z\"}\n"
+            "{\"entry_id\":\"e-1\",\"level\":\"info\",\"msg\":\"entry \\\"a\\\" created\",\"reason\":\"x\\ny\",\"time\":\"1970-01-01T00:00:00Z\"}\n"
         );
     }
 
     #[test]
     fn the_level_changes_while_running_and_a_moved_file_is_reopened() {
-        let directory = std::env::temp_dir().join(format!("spire-log-{}", std::process::id()));
-        std::fs::create_dir_all(&directory).unwrap();
-        let path = directory.join("log");
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("log");
         let log = Logging::open(LogLevel::Info, LogFormat::Text, Some(&path), Arc::new(SystemClock)).unwrap();
         tracing::subscriber::with_default(log.subscriber(), || {
-            tracing::debug!("hidden");
+            let event = |answer| tracing::debug!(answer, "shown");
+            event(41);
             log.set_level(LogLevel::Debug);
-            tracing::debug!(answer = 42, "shown");
-            std::fs::rename(&path, directory.join("log.1")).unwrap();
+            event(42);
+            log.set_level(LogLevel::Info);
+            event(43);
+            std::fs::rename(&path, directory.path().join("log.1")).unwrap();
             log.reopen().unwrap();
             tracing::info!("in the new file");
         });
-        let old = std::fs::read_to_string(directory.join("log.1")).unwrap();
-        assert!(!old.contains("hidden") && old.contains("msg=\"shown\" answer=42"), "{old}");
+        let old = std::fs::read_to_string(directory.path().join("log.1")).unwrap();
+        assert!(
+            !old.contains("answer=41") && old.contains("msg=shown answer=42") && !old.contains("answer=43"),
+            "{old}"
+        );
         assert!(std::fs::read_to_string(&path).unwrap().contains("in the new file"));
-        std::fs::remove_dir_all(&directory).unwrap();
     }
 
     #[test]
