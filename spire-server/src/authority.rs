@@ -4,6 +4,9 @@
 //! the own bundle and the journal in the datastore. An authority is in the bundle before it signs anything. What
 //! signs at the moment is a snapshot, [`AuthorityHandle::current`], which nobody waits for.
 
+mod error;
+mod handle;
+
 use std::fmt::{self, Debug};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -11,8 +14,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use rand_core::CryptoRng;
 use spiffe_core::{JwtAuthority, KeyType, PublicKey, Timestamp, TrustDomain, X509Authority};
 use spire_ca::rotation::{
-    CommandError, Done, Held, Inventory, Journal, JwtRecord, KeyLookup, Kind, MIN_LIFETIME, Policy, Record, Rotation,
-    SlotId, Slots, Status, Step, X509Record, policy,
+    Done, Inventory, Journal, JwtRecord, KeyLookup, Kind, MIN_LIFETIME, Policy, Record, Rotation, SlotId, Slots, Step,
+    X509Record, policy,
 };
 use spire_ca::upstream::{self, UpstreamAuthority};
 use spire_ca::{
@@ -23,8 +26,12 @@ use spire_datastore::{CaJournal, DataStore};
 use spire_keymanager::{KeyId, KeyManager, Signer};
 use spire_runtime::{Clock, Tasks};
 use spire_types::ErrorKind;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
+
+pub use error::AuthorityError;
+pub use handle::{AuthorityHandle, AuthorityState, AuthorityStates};
+use handle::{Change, Command};
 
 /// What an operator decides about the server's authorities.
 #[derive(Clone, Debug)]
@@ -92,130 +99,6 @@ pub async fn start(
     let shutdown = tasks.shutdown_token();
     tasks.spawn("authority", driver.run(publisher, commands, shutdown));
     Ok(AuthorityHandle { current, commands: sender, failures })
-}
-
-/// What signs at the moment, and commands to the driver. Clones are of the same one.
-#[derive(Clone, Debug)]
-pub struct AuthorityHandle {
-    current: watch::Receiver<Authority>,
-    commands: mpsc::Sender<Command>,
-    failures: Arc<AtomicU64>,
-}
-
-impl AuthorityHandle {
-    /// Whether rotation works: not more than [`MAX_FAILURES`] attempts have failed in a row.
-    #[must_use]
-    pub fn is_healthy(&self) -> bool {
-        self.failures.load(Ordering::Relaxed) <= MAX_FAILURES
-    }
-
-    /// What signs at the moment.
-    #[must_use]
-    pub fn current(&self) -> Authority {
-        self.current.borrow().clone()
-    }
-
-    /// Tells when something else signs, or when something was tainted.
-    #[must_use]
-    pub fn watch(&self) -> watch::Receiver<Authority> {
-        self.current.clone()
-    }
-
-    /// The authorities of one kind.
-    ///
-    /// # Errors
-    /// [`AuthorityError::Ended`]
-    pub async fn states(&self, kind: Kind) -> Result<AuthorityStates, AuthorityError> {
-        let (answer, outcome) = oneshot::channel();
-        self.commands.send(Command::States(kind, answer)).await.map_err(|_| AuthorityError::Ended)?;
-        outcome.await.map_err(|_| AuthorityError::Ended)
-    }
-
-    /// Prepares an authority now, over what is prepared or old.
-    ///
-    /// # Errors
-    /// [`AuthorityError::Refused`], or why it failed.
-    pub async fn prepare(&self, kind: Kind) -> Result<AuthorityStates, AuthorityError> {
-        self.change(kind, Change::Prepare).await
-    }
-
-    /// Activates the prepared authority of that name.
-    ///
-    /// # Errors
-    /// As [`Self::prepare`].
-    pub async fn activate(&self, kind: Kind, id: AuthorityId) -> Result<AuthorityStates, AuthorityError> {
-        self.change(kind, Change::Activate(id)).await
-    }
-
-    /// Taints the old authority of that name in the bundle: what it signed is replaced.
-    ///
-    /// # Errors
-    /// As [`Self::prepare`]; with an upstream, X.509 CAs are tainted there.
-    pub async fn taint(&self, kind: Kind, id: AuthorityId) -> Result<AuthorityStates, AuthorityError> {
-        self.change(kind, Change::Taint(id)).await
-    }
-
-    /// Removes the tainted authority of that name from the bundle.
-    ///
-    /// # Errors
-    /// As [`Self::taint`].
-    pub async fn revoke(&self, kind: Kind, id: AuthorityId) -> Result<AuthorityStates, AuthorityError> {
-        self.change(kind, Change::Revoke(id)).await
-    }
-
-    async fn change(&self, kind: Kind, change: Change) -> Result<AuthorityStates, AuthorityError> {
-        let (answer, outcome) = oneshot::channel();
-        self.commands.send(Command::Change(kind, change, answer)).await.map_err(|_| AuthorityError::Ended)?;
-        outcome.await.map_err(|_| AuthorityError::Ended)?
-    }
-}
-
-#[derive(Debug)]
-enum Command {
-    States(Kind, oneshot::Sender<AuthorityStates>),
-    Change(Kind, Change, oneshot::Sender<Result<AuthorityStates, AuthorityError>>),
-}
-
-#[derive(Debug)]
-enum Change {
-    Prepare,
-    Activate(AuthorityId),
-    Taint(AuthorityId),
-    Revoke(AuthorityId),
-}
-
-/// The authorities of one kind, as the LocalAuthority API shows them.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct AuthorityStates {
-    /// The one that signs.
-    pub active: Option<AuthorityState>,
-    /// The one that is to sign next.
-    pub prepared: Option<AuthorityState>,
-    /// The one that signed before.
-    pub old: Option<AuthorityState>,
-}
-
-/// One authority, as the LocalAuthority API shows it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct AuthorityState {
-    /// Its name.
-    pub id: AuthorityId,
-    /// End of its validity.
-    pub expires_at: Timestamp,
-    /// The lower-case hex of the key ID of what signed it; empty for a self-signed CA, and for JWT keys.
-    pub upstream_authority_id: String,
-}
-
-impl AuthorityStates {
-    fn of<R: Record>(slots: &Slots<R>, upstream_authority_id: impl Fn(&R) -> String) -> Self {
-        let state = |held: Held<&R>| AuthorityState {
-            id: held.record.authority_id().clone(),
-            expires_at: held.record.not_after(),
-            upstream_authority_id: upstream_authority_id(held.record),
-        };
-        let other = |status| slots.other().filter(|held| held.status == status).map(state);
-        Self { active: slots.active().map(state), prepared: other(Status::Prepared), old: other(Status::Old) }
-    }
 }
 
 /// The loop's state.
@@ -593,72 +476,6 @@ async fn find_journal(datastore: &dyn DataStore, keys: &SlotKeys) -> Result<Opti
         .collect();
     let journals = datastore.list_ca_journals().await?;
     Ok(journals.into_iter().find(|journal| own.iter().any(|id| id.as_str() == journal.active_x509_authority_id)))
-}
-
-/// Why an authority was not prepared, activated, tainted or revoked.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum AuthorityError {
-    /// A state that cannot be, and so is our mistake.
-    #[error("internal inconsistency: {0}")]
-    Bug(&'static str),
-    /// The CA could not be made, or the journal not read.
-    #[error(transparent)]
-    Ca(#[from] spire_ca::Error),
-    /// The store failed.
-    #[error(transparent)]
-    DataStore(#[from] spire_datastore::Error),
-    /// The server is about to end.
-    #[error("server is about to end")]
-    Ended,
-    /// There are no JWT-SVIDs.
-    #[error("JWT functionality is disabled")]
-    JwtDisabled,
-    /// The key manager has lost the key.
-    #[error("key {:?} is not in the key manager any more", .key_id.as_str())]
-    KeyGone {
-        /// Which key.
-        key_id: KeyId,
-    },
-    /// The key manager failed.
-    #[error(transparent)]
-    KeyManager(#[from] spire_keymanager::Error),
-    /// The request does not fit the authorities as they are.
-    #[error(transparent)]
-    Refused(#[from] CommandError),
-    /// The CA is signed upstream, and so has no root of its own to taint or revoke.
-    #[error("local authority can't be {verb} if there is an upstream authority")]
-    SignedUpstream {
-        /// What was asked for.
-        verb: &'static str,
-    },
-    /// What was made is over already.
-    #[error("authority ends at {not_after}, too soon, now {now}")]
-    TooShort {
-        /// End of its validity.
-        not_after: Timestamp,
-        /// When it was made.
-        now: Timestamp,
-    },
-}
-
-impl AuthorityError {
-    /// What an API says it was.
-    #[must_use]
-    pub fn kind(&self) -> ErrorKind {
-        match self {
-            Self::Refused(refused) => refused.kind(),
-            Self::SignedUpstream { .. } => ErrorKind::FailedPrecondition,
-            Self::JwtDisabled => ErrorKind::Unimplemented,
-            Self::Ended => ErrorKind::Unavailable,
-            Self::Bug(_)
-            | Self::Ca(_)
-            | Self::DataStore(_)
-            | Self::KeyGone { .. }
-            | Self::KeyManager(_)
-            | Self::TooShort { .. } => ErrorKind::Internal,
-        }
-    }
 }
 
 /// Failures in a row that do not mean anything yet: a hundred seconds of them.
