@@ -228,24 +228,49 @@ impl Driver {
         }
     }
 
-    /// Does one step and records it.
+    /// Does one step, and records that it is done, or what its failure has spoilt.
     async fn perform(&mut self, step: Step) -> Result<(), AuthorityError> {
-        let done = match step {
-            Step::Prepare { kind: Kind::X509, slot } => self.prepare_x509(slot).await?,
-            Step::Prepare { kind: Kind::Jwt, slot } => self.prepare_jwt(slot).await?,
-            Step::Activate { kind, authority_id } => self.activate(kind, authority_id).await?,
+        match self.effect(&step).await {
+            Ok(done) => {
+                self.rotation.completed(self.parts.clock.now(), done);
+                Ok(())
+            }
+            Err(err) => {
+                match (&step, &err) {
+                    // The old key may be gone already.
+                    (Step::Prepare { kind, slot }, _) => self.rotation.key_lost(*kind, *slot),
+                    (
+                        Step::Activate { kind, .. },
+                        AuthorityError::KeyGone { .. } | AuthorityError::Ca(spire_ca::Error::KeyMismatch),
+                    ) => {
+                        let slot = match kind {
+                            Kind::X509 => self.rotation.x509().next_slot(),
+                            Kind::Jwt => self.rotation.jwt().next_slot(),
+                        };
+                        self.rotation.key_lost(*kind, slot);
+                    }
+                    _ => {}
+                }
+                Err(err)
+            }
+        }
+    }
+
+    async fn effect(&mut self, step: &Step) -> Result<Done, AuthorityError> {
+        Ok(match step {
+            Step::Prepare { kind: Kind::X509, slot } => self.prepare_x509(*slot).await?,
+            Step::Prepare { kind: Kind::Jwt, slot } => self.prepare_jwt(*slot).await?,
+            Step::Activate { kind, authority_id } => self.activate(*kind, authority_id.clone()).await?,
             Step::SaveJournal => self.save_journal().await?,
-            Step::Taint { kind, authority_id } => self.taint(kind, &authority_id).await?,
-            Step::Revoke { kind, authority_id } => self.revoke(kind, &authority_id).await?,
+            Step::Taint { kind, authority_id } => self.taint(*kind, authority_id).await?,
+            Step::Revoke { kind, authority_id } => self.revoke(*kind, authority_id).await?,
             Step::PruneBundle => {
                 let expired_before = self.parts.clock.now() - policy::PRUNE_BUNDLE_AFTER;
                 self.parts.datastore.prune_bundle(&self.config.trust_domain, expired_before).await?;
                 Done::PrunedBundle
             }
             Step::PruneJournals => self.prune_journals().await?,
-        };
-        self.rotation.completed(self.parts.clock.now(), done);
-        Ok(())
+        })
     }
 
     async fn prepare_x509(&mut self, slot: SlotId) -> Result<Done, AuthorityError> {

@@ -175,6 +175,15 @@ impl Rotation {
         *retry = now + after;
     }
 
+    /// Records that the key of a slot is lost, as it may be when preparing another one fails half way: what was prepared
+    /// with it cannot be activated any more, and so another one is prepared.
+    pub fn key_lost(&mut self, kind: Kind, slot: SlotId) {
+        match kind {
+            Kind::X509 => self.x509.drop_prepared(slot),
+            Kind::Jwt => self.jwt.drop_prepared(slot),
+        }
+    }
+
     /// When [`Self::next_step`] could next answer differently.
     #[must_use]
     pub fn next_wakeup(&self) -> Timestamp {

@@ -204,6 +204,17 @@ impl<R: Record> Slots<R> {
         }
     }
 
+    /// Empties a slot in which something is prepared.
+    pub(super) fn drop_prepared(&mut self, slot: SlotId) {
+        let held = match slot {
+            SlotId::A => &mut self.a,
+            SlotId::B => &mut self.b,
+        };
+        if matches!(held, Some((Status::Prepared, _))) {
+            *held = None;
+        }
+    }
+
     /// Makes the authority of that name the active one, and the active one old: its name is returned.
     pub(super) fn activate(&mut self, id: &AuthorityId) -> Option<AuthorityId> {
         let mut replaced = None;

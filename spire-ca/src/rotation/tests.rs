@@ -277,6 +277,18 @@ fn operators_prepare_activate_taint_and_revoke_in_this_order() {
 }
 
 #[test]
+fn what_was_prepared_with_a_lost_key_is_prepared_anew() {
+    let mut rotation = started();
+    let now = START + Ttl::from_hours(12);
+    run(&mut rotation, now);
+    let slot = rotation.x509().other().unwrap().slot;
+    rotation.key_lost(Kind::X509, SlotId::A);
+    assert!(rotation.x509().active().is_some(), "the active one's key is in use");
+    rotation.key_lost(Kind::X509, slot);
+    assert_eq!(rotation.next_step(now), Some(Step::Prepare { kind: Kind::X509, slot }));
+}
+
+#[test]
 fn every_key_type_fits_a_record() {
     for key_type in [KeyType::EcP256, KeyType::EcP384] {
         let key = PrivateKey::generate(key_type).unwrap();

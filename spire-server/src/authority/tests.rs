@@ -222,6 +222,30 @@ async fn operators_prepare_activate_taint_and_revoke() {
     assert!(matches!(handle.prepare(Kind::X509).await, Err(AuthorityError::Ended)));
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_prepared_authority_that_lost_its_key_leaves_no_gap() {
+    let key_manager = Arc::new(FailingKeyManager::new());
+    let mut world = World::with(key_manager.clone()).await;
+    let (handle, tasks) = world.start().await.unwrap();
+    handle.prepare(Kind::X509).await.unwrap();
+    // The next one's key is made, over the prepared one's, and then it does not sign.
+    key_manager.fail_to_sign(1);
+    handle.prepare(Kind::X509).await.unwrap_err();
+    assert_eq!(handle.states(Kind::X509).await.unwrap().prepared, None);
+
+    handle.prepare(Kind::X509).await.unwrap();
+    // Somebody else's hands in the key manager.
+    world.key_manager.generate_key(&KeyId::new("x509-CA-B").unwrap(), KeyType::EcP256).await.unwrap();
+    let first = names(&handle).0;
+    let mut watch = handle.watch();
+    while names(&handle).0 == first {
+        watch.changed().await.unwrap();
+    }
+    assert!(world.clock.now() < START + Ttl::from_hours(24));
+    world.prove(&handle).await;
+    stop(tasks).await;
+}
+
 /// A root and its key, as files.
 async fn disk_upstream(directory: &std::path::Path, key: &PrivateKey) -> Arc<dyn UpstreamAuthority> {
     let subject = DistinguishedName::default_ca();
