@@ -78,12 +78,15 @@ fn generate(root: &Path) -> Result<BTreeMap<PathBuf, Vec<u8>>, String> {
 }
 
 fn compile(descriptors: &prost_types::FileDescriptorSet, into: &Path) -> Result<(), String> {
+    let mut config = tonic_prost_build::Config::new();
+    // Messages know their full names, so that they can be looked up among the descriptors.
+    config.enable_type_names();
     tonic_prost_build::configure()
         .bytes(".")
         .btree_map(".")
         .build_transport(false)
         .out_dir(into)
-        .compile_fds(descriptors.clone())
+        .compile_fds_with_config(descriptors.clone(), config)
         .map_err(|err| err.to_string())
 }
 

@@ -22,12 +22,32 @@ pub mod node {
         UserAgentBuildVersion(super::BuildVersion),
     }
 }
+impl ::prost::Name for Node {
+    const NAME: &'static str = "Node";
+    const PACKAGE: &'static str = "envoy.config.core.v3";
+    fn full_name() -> ::prost::alloc::string::String {
+        "envoy.config.core.v3.Node".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/envoy.config.core.v3.Node".into()
+    }
+}
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct BuildVersion {
     #[prost(message, optional, tag = "1")]
     pub version: ::core::option::Option<SemanticVersion>,
     #[prost(message, optional, tag = "2")]
     pub metadata: ::core::option::Option<::prost_types::Struct>,
+}
+impl ::prost::Name for BuildVersion {
+    const NAME: &'static str = "BuildVersion";
+    const PACKAGE: &'static str = "envoy.config.core.v3";
+    fn full_name() -> ::prost::alloc::string::String {
+        "envoy.config.core.v3.BuildVersion".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/envoy.config.core.v3.BuildVersion".into()
+    }
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct SemanticVersion {
@@ -37,6 +57,16 @@ pub struct SemanticVersion {
     pub minor_number: u32,
     #[prost(uint32, tag = "3")]
     pub patch: u32,
+}
+impl ::prost::Name for SemanticVersion {
+    const NAME: &'static str = "SemanticVersion";
+    const PACKAGE: &'static str = "envoy.config.core.v3";
+    fn full_name() -> ::prost::alloc::string::String {
+        "envoy.config.core.v3.SemanticVersion".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/envoy.config.core.v3.SemanticVersion".into()
+    }
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct DataSource {
@@ -57,10 +87,30 @@ pub mod data_source {
         EnvironmentVariable(::prost::alloc::string::String),
     }
 }
+impl ::prost::Name for DataSource {
+    const NAME: &'static str = "DataSource";
+    const PACKAGE: &'static str = "envoy.config.core.v3";
+    fn full_name() -> ::prost::alloc::string::String {
+        "envoy.config.core.v3.DataSource".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/envoy.config.core.v3.DataSource".into()
+    }
+}
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct TypedExtensionConfig {
     #[prost(string, tag = "1")]
     pub name: ::prost::alloc::string::String,
     #[prost(message, optional, tag = "2")]
     pub typed_config: ::core::option::Option<::prost_types::Any>,
+}
+impl ::prost::Name for TypedExtensionConfig {
+    const NAME: &'static str = "TypedExtensionConfig";
+    const PACKAGE: &'static str = "envoy.config.core.v3";
+    fn full_name() -> ::prost::alloc::string::String {
+        "envoy.config.core.v3.TypedExtensionConfig".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/envoy.config.core.v3.TypedExtensionConfig".into()
+    }
 }

@@ -16,6 +16,16 @@ pub mod secret {
         ValidationContext(super::CertificateValidationContext),
     }
 }
+impl ::prost::Name for Secret {
+    const NAME: &'static str = "Secret";
+    const PACKAGE: &'static str = "envoy.extensions.transport_sockets.tls.v3";
+    fn full_name() -> ::prost::alloc::string::String {
+        "envoy.extensions.transport_sockets.tls.v3.Secret".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/envoy.extensions.transport_sockets.tls.v3.Secret".into()
+    }
+}
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct TlsCertificate {
     #[prost(message, optional, tag = "1")]
@@ -27,6 +37,16 @@ pub struct TlsCertificate {
         super::super::super::super::config::core::v3::DataSource,
     >,
 }
+impl ::prost::Name for TlsCertificate {
+    const NAME: &'static str = "TlsCertificate";
+    const PACKAGE: &'static str = "envoy.extensions.transport_sockets.tls.v3";
+    fn full_name() -> ::prost::alloc::string::String {
+        "envoy.extensions.transport_sockets.tls.v3.TlsCertificate".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/envoy.extensions.transport_sockets.tls.v3.TlsCertificate".into()
+    }
+}
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct CertificateValidationContext {
     #[prost(message, optional, tag = "1")]
@@ -37,6 +57,16 @@ pub struct CertificateValidationContext {
     pub custom_validator_config: ::core::option::Option<
         super::super::super::super::config::core::v3::TypedExtensionConfig,
     >,
+}
+impl ::prost::Name for CertificateValidationContext {
+    const NAME: &'static str = "CertificateValidationContext";
+    const PACKAGE: &'static str = "envoy.extensions.transport_sockets.tls.v3";
+    fn full_name() -> ::prost::alloc::string::String {
+        "envoy.extensions.transport_sockets.tls.v3.CertificateValidationContext".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/envoy.extensions.transport_sockets.tls.v3.CertificateValidationContext".into()
+    }
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct SpiffeCertValidatorConfig {
@@ -55,5 +85,27 @@ pub mod spiffe_cert_validator_config {
         pub trust_bundle: ::core::option::Option<
             super::super::super::super::super::config::core::v3::DataSource,
         >,
+    }
+    impl ::prost::Name for TrustDomain {
+        const NAME: &'static str = "TrustDomain";
+        const PACKAGE: &'static str = "envoy.extensions.transport_sockets.tls.v3";
+        fn full_name() -> ::prost::alloc::string::String {
+            "envoy.extensions.transport_sockets.tls.v3.SPIFFECertValidatorConfig.TrustDomain"
+                .into()
+        }
+        fn type_url() -> ::prost::alloc::string::String {
+            "/envoy.extensions.transport_sockets.tls.v3.SPIFFECertValidatorConfig.TrustDomain"
+                .into()
+        }
+    }
+}
+impl ::prost::Name for SpiffeCertValidatorConfig {
+    const NAME: &'static str = "SPIFFECertValidatorConfig";
+    const PACKAGE: &'static str = "envoy.extensions.transport_sockets.tls.v3";
+    fn full_name() -> ::prost::alloc::string::String {
+        "envoy.extensions.transport_sockets.tls.v3.SPIFFECertValidatorConfig".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/envoy.extensions.transport_sockets.tls.v3.SPIFFECertValidatorConfig".into()
     }
 }

@@ -16,6 +16,16 @@ pub struct DiscoveryRequest {
         super::super::super::super::google::rpc::Status,
     >,
 }
+impl ::prost::Name for DiscoveryRequest {
+    const NAME: &'static str = "DiscoveryRequest";
+    const PACKAGE: &'static str = "envoy.service.discovery.v3";
+    fn full_name() -> ::prost::alloc::string::String {
+        "envoy.service.discovery.v3.DiscoveryRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/envoy.service.discovery.v3.DiscoveryRequest".into()
+    }
+}
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct DiscoveryResponse {
     #[prost(string, tag = "1")]
@@ -29,8 +39,38 @@ pub struct DiscoveryResponse {
     #[prost(string, tag = "5")]
     pub nonce: ::prost::alloc::string::String,
 }
+impl ::prost::Name for DiscoveryResponse {
+    const NAME: &'static str = "DiscoveryResponse";
+    const PACKAGE: &'static str = "envoy.service.discovery.v3";
+    fn full_name() -> ::prost::alloc::string::String {
+        "envoy.service.discovery.v3.DiscoveryResponse".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/envoy.service.discovery.v3.DiscoveryResponse".into()
+    }
+}
 /// Not served.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct DeltaDiscoveryRequest {}
+impl ::prost::Name for DeltaDiscoveryRequest {
+    const NAME: &'static str = "DeltaDiscoveryRequest";
+    const PACKAGE: &'static str = "envoy.service.discovery.v3";
+    fn full_name() -> ::prost::alloc::string::String {
+        "envoy.service.discovery.v3.DeltaDiscoveryRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/envoy.service.discovery.v3.DeltaDiscoveryRequest".into()
+    }
+}
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct DeltaDiscoveryResponse {}
+impl ::prost::Name for DeltaDiscoveryResponse {
+    const NAME: &'static str = "DeltaDiscoveryResponse";
+    const PACKAGE: &'static str = "envoy.service.discovery.v3";
+    fn full_name() -> ::prost::alloc::string::String {
+        "envoy.service.discovery.v3.DeltaDiscoveryResponse".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/envoy.service.discovery.v3.DeltaDiscoveryResponse".into()
+    }
+}

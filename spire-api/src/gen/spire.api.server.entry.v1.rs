@@ -29,11 +29,41 @@ pub mod count_entries_request {
         #[prost(message, optional, tag = "6")]
         pub by_downstream: ::core::option::Option<bool>,
     }
+    impl ::prost::Name for Filter {
+        const NAME: &'static str = "Filter";
+        const PACKAGE: &'static str = "spire.api.server.entry.v1";
+        fn full_name() -> ::prost::alloc::string::String {
+            "spire.api.server.entry.v1.CountEntriesRequest.Filter".into()
+        }
+        fn type_url() -> ::prost::alloc::string::String {
+            "/spire.api.server.entry.v1.CountEntriesRequest.Filter".into()
+        }
+    }
+}
+impl ::prost::Name for CountEntriesRequest {
+    const NAME: &'static str = "CountEntriesRequest";
+    const PACKAGE: &'static str = "spire.api.server.entry.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "spire.api.server.entry.v1.CountEntriesRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/spire.api.server.entry.v1.CountEntriesRequest".into()
+    }
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct CountEntriesResponse {
     #[prost(int32, tag = "1")]
     pub count: i32,
+}
+impl ::prost::Name for CountEntriesResponse {
+    const NAME: &'static str = "CountEntriesResponse";
+    const PACKAGE: &'static str = "spire.api.server.entry.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "spire.api.server.entry.v1.CountEntriesResponse".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/spire.api.server.entry.v1.CountEntriesResponse".into()
+    }
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct ListEntriesRequest {
@@ -71,6 +101,26 @@ pub mod list_entries_request {
         #[prost(message, optional, tag = "6")]
         pub by_downstream: ::core::option::Option<bool>,
     }
+    impl ::prost::Name for Filter {
+        const NAME: &'static str = "Filter";
+        const PACKAGE: &'static str = "spire.api.server.entry.v1";
+        fn full_name() -> ::prost::alloc::string::String {
+            "spire.api.server.entry.v1.ListEntriesRequest.Filter".into()
+        }
+        fn type_url() -> ::prost::alloc::string::String {
+            "/spire.api.server.entry.v1.ListEntriesRequest.Filter".into()
+        }
+    }
+}
+impl ::prost::Name for ListEntriesRequest {
+    const NAME: &'static str = "ListEntriesRequest";
+    const PACKAGE: &'static str = "spire.api.server.entry.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "spire.api.server.entry.v1.ListEntriesRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/spire.api.server.entry.v1.ListEntriesRequest".into()
+    }
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct ListEntriesResponse {
@@ -79,6 +129,16 @@ pub struct ListEntriesResponse {
     #[prost(string, tag = "2")]
     pub next_page_token: ::prost::alloc::string::String,
 }
+impl ::prost::Name for ListEntriesResponse {
+    const NAME: &'static str = "ListEntriesResponse";
+    const PACKAGE: &'static str = "spire.api.server.entry.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "spire.api.server.entry.v1.ListEntriesResponse".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/spire.api.server.entry.v1.ListEntriesResponse".into()
+    }
+}
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct GetEntryRequest {
     #[prost(string, tag = "1")]
@@ -86,12 +146,32 @@ pub struct GetEntryRequest {
     #[prost(message, optional, tag = "2")]
     pub output_mask: ::core::option::Option<super::super::super::types::EntryMask>,
 }
+impl ::prost::Name for GetEntryRequest {
+    const NAME: &'static str = "GetEntryRequest";
+    const PACKAGE: &'static str = "spire.api.server.entry.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "spire.api.server.entry.v1.GetEntryRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/spire.api.server.entry.v1.GetEntryRequest".into()
+    }
+}
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct BatchCreateEntryRequest {
     #[prost(message, repeated, tag = "1")]
     pub entries: ::prost::alloc::vec::Vec<super::super::super::types::Entry>,
     #[prost(message, optional, tag = "2")]
     pub output_mask: ::core::option::Option<super::super::super::types::EntryMask>,
+}
+impl ::prost::Name for BatchCreateEntryRequest {
+    const NAME: &'static str = "BatchCreateEntryRequest";
+    const PACKAGE: &'static str = "spire.api.server.entry.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "spire.api.server.entry.v1.BatchCreateEntryRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/spire.api.server.entry.v1.BatchCreateEntryRequest".into()
+    }
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct BatchCreateEntryResponse {
@@ -107,6 +187,26 @@ pub mod batch_create_entry_response {
         #[prost(message, optional, tag = "2")]
         pub entry: ::core::option::Option<super::super::super::super::types::Entry>,
     }
+    impl ::prost::Name for Result {
+        const NAME: &'static str = "Result";
+        const PACKAGE: &'static str = "spire.api.server.entry.v1";
+        fn full_name() -> ::prost::alloc::string::String {
+            "spire.api.server.entry.v1.BatchCreateEntryResponse.Result".into()
+        }
+        fn type_url() -> ::prost::alloc::string::String {
+            "/spire.api.server.entry.v1.BatchCreateEntryResponse.Result".into()
+        }
+    }
+}
+impl ::prost::Name for BatchCreateEntryResponse {
+    const NAME: &'static str = "BatchCreateEntryResponse";
+    const PACKAGE: &'static str = "spire.api.server.entry.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "spire.api.server.entry.v1.BatchCreateEntryResponse".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/spire.api.server.entry.v1.BatchCreateEntryResponse".into()
+    }
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct BatchUpdateEntryRequest {
@@ -116,6 +216,16 @@ pub struct BatchUpdateEntryRequest {
     pub input_mask: ::core::option::Option<super::super::super::types::EntryMask>,
     #[prost(message, optional, tag = "3")]
     pub output_mask: ::core::option::Option<super::super::super::types::EntryMask>,
+}
+impl ::prost::Name for BatchUpdateEntryRequest {
+    const NAME: &'static str = "BatchUpdateEntryRequest";
+    const PACKAGE: &'static str = "spire.api.server.entry.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "spire.api.server.entry.v1.BatchUpdateEntryRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/spire.api.server.entry.v1.BatchUpdateEntryRequest".into()
+    }
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct BatchUpdateEntryResponse {
@@ -131,11 +241,41 @@ pub mod batch_update_entry_response {
         #[prost(message, optional, tag = "2")]
         pub entry: ::core::option::Option<super::super::super::super::types::Entry>,
     }
+    impl ::prost::Name for Result {
+        const NAME: &'static str = "Result";
+        const PACKAGE: &'static str = "spire.api.server.entry.v1";
+        fn full_name() -> ::prost::alloc::string::String {
+            "spire.api.server.entry.v1.BatchUpdateEntryResponse.Result".into()
+        }
+        fn type_url() -> ::prost::alloc::string::String {
+            "/spire.api.server.entry.v1.BatchUpdateEntryResponse.Result".into()
+        }
+    }
+}
+impl ::prost::Name for BatchUpdateEntryResponse {
+    const NAME: &'static str = "BatchUpdateEntryResponse";
+    const PACKAGE: &'static str = "spire.api.server.entry.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "spire.api.server.entry.v1.BatchUpdateEntryResponse".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/spire.api.server.entry.v1.BatchUpdateEntryResponse".into()
+    }
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct BatchDeleteEntryRequest {
     #[prost(string, repeated, tag = "1")]
     pub ids: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+}
+impl ::prost::Name for BatchDeleteEntryRequest {
+    const NAME: &'static str = "BatchDeleteEntryRequest";
+    const PACKAGE: &'static str = "spire.api.server.entry.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "spire.api.server.entry.v1.BatchDeleteEntryRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/spire.api.server.entry.v1.BatchDeleteEntryRequest".into()
+    }
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct BatchDeleteEntryResponse {
@@ -151,16 +291,56 @@ pub mod batch_delete_entry_response {
         #[prost(string, tag = "2")]
         pub id: ::prost::alloc::string::String,
     }
+    impl ::prost::Name for Result {
+        const NAME: &'static str = "Result";
+        const PACKAGE: &'static str = "spire.api.server.entry.v1";
+        fn full_name() -> ::prost::alloc::string::String {
+            "spire.api.server.entry.v1.BatchDeleteEntryResponse.Result".into()
+        }
+        fn type_url() -> ::prost::alloc::string::String {
+            "/spire.api.server.entry.v1.BatchDeleteEntryResponse.Result".into()
+        }
+    }
+}
+impl ::prost::Name for BatchDeleteEntryResponse {
+    const NAME: &'static str = "BatchDeleteEntryResponse";
+    const PACKAGE: &'static str = "spire.api.server.entry.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "spire.api.server.entry.v1.BatchDeleteEntryResponse".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/spire.api.server.entry.v1.BatchDeleteEntryResponse".into()
+    }
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct GetAuthorizedEntriesRequest {
     #[prost(message, optional, tag = "1")]
     pub output_mask: ::core::option::Option<super::super::super::types::EntryMask>,
 }
+impl ::prost::Name for GetAuthorizedEntriesRequest {
+    const NAME: &'static str = "GetAuthorizedEntriesRequest";
+    const PACKAGE: &'static str = "spire.api.server.entry.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "spire.api.server.entry.v1.GetAuthorizedEntriesRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/spire.api.server.entry.v1.GetAuthorizedEntriesRequest".into()
+    }
+}
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct GetAuthorizedEntriesResponse {
     #[prost(message, repeated, tag = "1")]
     pub entries: ::prost::alloc::vec::Vec<super::super::super::types::Entry>,
+}
+impl ::prost::Name for GetAuthorizedEntriesResponse {
+    const NAME: &'static str = "GetAuthorizedEntriesResponse";
+    const PACKAGE: &'static str = "spire.api.server.entry.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "spire.api.server.entry.v1.GetAuthorizedEntriesResponse".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/spire.api.server.entry.v1.GetAuthorizedEntriesResponse".into()
+    }
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct SyncAuthorizedEntriesRequest {
@@ -168,6 +348,16 @@ pub struct SyncAuthorizedEntriesRequest {
     pub output_mask: ::core::option::Option<super::super::super::types::EntryMask>,
     #[prost(string, repeated, tag = "2")]
     pub ids: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+}
+impl ::prost::Name for SyncAuthorizedEntriesRequest {
+    const NAME: &'static str = "SyncAuthorizedEntriesRequest";
+    const PACKAGE: &'static str = "spire.api.server.entry.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "spire.api.server.entry.v1.SyncAuthorizedEntriesRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/spire.api.server.entry.v1.SyncAuthorizedEntriesRequest".into()
+    }
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct EntryRevision {
@@ -178,6 +368,16 @@ pub struct EntryRevision {
     #[prost(int64, tag = "3")]
     pub created_at: i64,
 }
+impl ::prost::Name for EntryRevision {
+    const NAME: &'static str = "EntryRevision";
+    const PACKAGE: &'static str = "spire.api.server.entry.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "spire.api.server.entry.v1.EntryRevision".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/spire.api.server.entry.v1.EntryRevision".into()
+    }
+}
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct SyncAuthorizedEntriesResponse {
     #[prost(message, repeated, tag = "1")]
@@ -186,6 +386,16 @@ pub struct SyncAuthorizedEntriesResponse {
     pub entries: ::prost::alloc::vec::Vec<super::super::super::types::Entry>,
     #[prost(bool, tag = "3")]
     pub more: bool,
+}
+impl ::prost::Name for SyncAuthorizedEntriesResponse {
+    const NAME: &'static str = "SyncAuthorizedEntriesResponse";
+    const PACKAGE: &'static str = "spire.api.server.entry.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "spire.api.server.entry.v1.SyncAuthorizedEntriesResponse".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/spire.api.server.entry.v1.SyncAuthorizedEntriesResponse".into()
+    }
 }
 /// Generated client implementations.
 pub mod entry_client {

@@ -6,10 +6,30 @@ pub struct MintX509svidRequest {
     #[prost(int32, tag = "2")]
     pub ttl: i32,
 }
+impl ::prost::Name for MintX509svidRequest {
+    const NAME: &'static str = "MintX509SVIDRequest";
+    const PACKAGE: &'static str = "spire.api.server.svid.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "spire.api.server.svid.v1.MintX509SVIDRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/spire.api.server.svid.v1.MintX509SVIDRequest".into()
+    }
+}
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct MintX509svidResponse {
     #[prost(message, optional, tag = "1")]
     pub svid: ::core::option::Option<super::super::super::types::X509svid>,
+}
+impl ::prost::Name for MintX509svidResponse {
+    const NAME: &'static str = "MintX509SVIDResponse";
+    const PACKAGE: &'static str = "spire.api.server.svid.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "spire.api.server.svid.v1.MintX509SVIDResponse".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/spire.api.server.svid.v1.MintX509SVIDResponse".into()
+    }
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct MintJwtsvidRequest {
@@ -20,10 +40,30 @@ pub struct MintJwtsvidRequest {
     #[prost(int32, tag = "3")]
     pub ttl: i32,
 }
+impl ::prost::Name for MintJwtsvidRequest {
+    const NAME: &'static str = "MintJWTSVIDRequest";
+    const PACKAGE: &'static str = "spire.api.server.svid.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "spire.api.server.svid.v1.MintJWTSVIDRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/spire.api.server.svid.v1.MintJWTSVIDRequest".into()
+    }
+}
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct MintJwtsvidResponse {
     #[prost(message, optional, tag = "1")]
     pub svid: ::core::option::Option<super::super::super::types::Jwtsvid>,
+}
+impl ::prost::Name for MintJwtsvidResponse {
+    const NAME: &'static str = "MintJWTSVIDResponse";
+    const PACKAGE: &'static str = "spire.api.server.svid.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "spire.api.server.svid.v1.MintJWTSVIDResponse".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/spire.api.server.svid.v1.MintJWTSVIDResponse".into()
+    }
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct MintWitsvidRequest {
@@ -36,10 +76,30 @@ pub struct MintWitsvidRequest {
     #[prost(string, tag = "4")]
     pub signing_algorithm: ::prost::alloc::string::String,
 }
+impl ::prost::Name for MintWitsvidRequest {
+    const NAME: &'static str = "MintWITSVIDRequest";
+    const PACKAGE: &'static str = "spire.api.server.svid.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "spire.api.server.svid.v1.MintWITSVIDRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/spire.api.server.svid.v1.MintWITSVIDRequest".into()
+    }
+}
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct MintWitsvidResponse {
     #[prost(message, optional, tag = "1")]
     pub svid: ::core::option::Option<super::super::super::types::Witsvid>,
+}
+impl ::prost::Name for MintWitsvidResponse {
+    const NAME: &'static str = "MintWITSVIDResponse";
+    const PACKAGE: &'static str = "spire.api.server.svid.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "spire.api.server.svid.v1.MintWITSVIDResponse".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/spire.api.server.svid.v1.MintWITSVIDResponse".into()
+    }
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct NewX509svidParams {
@@ -48,10 +108,30 @@ pub struct NewX509svidParams {
     #[prost(bytes = "bytes", tag = "2")]
     pub csr: ::prost::bytes::Bytes,
 }
+impl ::prost::Name for NewX509svidParams {
+    const NAME: &'static str = "NewX509SVIDParams";
+    const PACKAGE: &'static str = "spire.api.server.svid.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "spire.api.server.svid.v1.NewX509SVIDParams".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/spire.api.server.svid.v1.NewX509SVIDParams".into()
+    }
+}
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct BatchNewX509svidRequest {
     #[prost(message, repeated, tag = "1")]
     pub params: ::prost::alloc::vec::Vec<NewX509svidParams>,
+}
+impl ::prost::Name for BatchNewX509svidRequest {
+    const NAME: &'static str = "BatchNewX509SVIDRequest";
+    const PACKAGE: &'static str = "spire.api.server.svid.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "spire.api.server.svid.v1.BatchNewX509SVIDRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/spire.api.server.svid.v1.BatchNewX509SVIDRequest".into()
+    }
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct BatchNewX509svidResponse {
@@ -67,6 +147,26 @@ pub mod batch_new_x509svid_response {
         #[prost(message, optional, tag = "2")]
         pub svid: ::core::option::Option<super::super::super::super::types::X509svid>,
     }
+    impl ::prost::Name for Result {
+        const NAME: &'static str = "Result";
+        const PACKAGE: &'static str = "spire.api.server.svid.v1";
+        fn full_name() -> ::prost::alloc::string::String {
+            "spire.api.server.svid.v1.BatchNewX509SVIDResponse.Result".into()
+        }
+        fn type_url() -> ::prost::alloc::string::String {
+            "/spire.api.server.svid.v1.BatchNewX509SVIDResponse.Result".into()
+        }
+    }
+}
+impl ::prost::Name for BatchNewX509svidResponse {
+    const NAME: &'static str = "BatchNewX509SVIDResponse";
+    const PACKAGE: &'static str = "spire.api.server.svid.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "spire.api.server.svid.v1.BatchNewX509SVIDResponse".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/spire.api.server.svid.v1.BatchNewX509SVIDResponse".into()
+    }
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct NewJwtsvidRequest {
@@ -75,10 +175,30 @@ pub struct NewJwtsvidRequest {
     #[prost(string, repeated, tag = "2")]
     pub audience: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
 }
+impl ::prost::Name for NewJwtsvidRequest {
+    const NAME: &'static str = "NewJWTSVIDRequest";
+    const PACKAGE: &'static str = "spire.api.server.svid.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "spire.api.server.svid.v1.NewJWTSVIDRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/spire.api.server.svid.v1.NewJWTSVIDRequest".into()
+    }
+}
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct NewJwtsvidResponse {
     #[prost(message, optional, tag = "1")]
     pub svid: ::core::option::Option<super::super::super::types::Jwtsvid>,
+}
+impl ::prost::Name for NewJwtsvidResponse {
+    const NAME: &'static str = "NewJWTSVIDResponse";
+    const PACKAGE: &'static str = "spire.api.server.svid.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "spire.api.server.svid.v1.NewJWTSVIDResponse".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/spire.api.server.svid.v1.NewJWTSVIDResponse".into()
+    }
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct NewWitsvidParams {
@@ -89,10 +209,30 @@ pub struct NewWitsvidParams {
     #[prost(string, tag = "3")]
     pub signing_algorithm: ::prost::alloc::string::String,
 }
+impl ::prost::Name for NewWitsvidParams {
+    const NAME: &'static str = "NewWITSVIDParams";
+    const PACKAGE: &'static str = "spire.api.server.svid.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "spire.api.server.svid.v1.NewWITSVIDParams".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/spire.api.server.svid.v1.NewWITSVIDParams".into()
+    }
+}
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct BatchNewWitsvidRequest {
     #[prost(message, repeated, tag = "1")]
     pub params: ::prost::alloc::vec::Vec<NewWitsvidParams>,
+}
+impl ::prost::Name for BatchNewWitsvidRequest {
+    const NAME: &'static str = "BatchNewWITSVIDRequest";
+    const PACKAGE: &'static str = "spire.api.server.svid.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "spire.api.server.svid.v1.BatchNewWITSVIDRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/spire.api.server.svid.v1.BatchNewWITSVIDRequest".into()
+    }
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct BatchNewWitsvidResponse {
@@ -108,6 +248,26 @@ pub mod batch_new_witsvid_response {
         #[prost(message, optional, tag = "2")]
         pub svid: ::core::option::Option<super::super::super::super::types::Witsvid>,
     }
+    impl ::prost::Name for Result {
+        const NAME: &'static str = "Result";
+        const PACKAGE: &'static str = "spire.api.server.svid.v1";
+        fn full_name() -> ::prost::alloc::string::String {
+            "spire.api.server.svid.v1.BatchNewWITSVIDResponse.Result".into()
+        }
+        fn type_url() -> ::prost::alloc::string::String {
+            "/spire.api.server.svid.v1.BatchNewWITSVIDResponse.Result".into()
+        }
+    }
+}
+impl ::prost::Name for BatchNewWitsvidResponse {
+    const NAME: &'static str = "BatchNewWITSVIDResponse";
+    const PACKAGE: &'static str = "spire.api.server.svid.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "spire.api.server.svid.v1.BatchNewWITSVIDResponse".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/spire.api.server.svid.v1.BatchNewWITSVIDResponse".into()
+    }
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct NewDownstreamX509caRequest {
@@ -116,12 +276,32 @@ pub struct NewDownstreamX509caRequest {
     #[prost(int32, tag = "2")]
     pub preferred_ttl: i32,
 }
+impl ::prost::Name for NewDownstreamX509caRequest {
+    const NAME: &'static str = "NewDownstreamX509CARequest";
+    const PACKAGE: &'static str = "spire.api.server.svid.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "spire.api.server.svid.v1.NewDownstreamX509CARequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/spire.api.server.svid.v1.NewDownstreamX509CARequest".into()
+    }
+}
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct NewDownstreamX509caResponse {
     #[prost(bytes = "bytes", repeated, tag = "1")]
     pub ca_cert_chain: ::prost::alloc::vec::Vec<::prost::bytes::Bytes>,
     #[prost(bytes = "bytes", repeated, tag = "2")]
     pub x509_authorities: ::prost::alloc::vec::Vec<::prost::bytes::Bytes>,
+}
+impl ::prost::Name for NewDownstreamX509caResponse {
+    const NAME: &'static str = "NewDownstreamX509CAResponse";
+    const PACKAGE: &'static str = "spire.api.server.svid.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "spire.api.server.svid.v1.NewDownstreamX509CAResponse".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/spire.api.server.svid.v1.NewDownstreamX509CAResponse".into()
+    }
 }
 /// Generated client implementations.
 pub mod svid_client {

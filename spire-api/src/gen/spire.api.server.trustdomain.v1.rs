@@ -10,6 +10,16 @@ pub struct ListFederationRelationshipsRequest {
     #[prost(string, tag = "3")]
     pub page_token: ::prost::alloc::string::String,
 }
+impl ::prost::Name for ListFederationRelationshipsRequest {
+    const NAME: &'static str = "ListFederationRelationshipsRequest";
+    const PACKAGE: &'static str = "spire.api.server.trustdomain.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "spire.api.server.trustdomain.v1.ListFederationRelationshipsRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/spire.api.server.trustdomain.v1.ListFederationRelationshipsRequest".into()
+    }
+}
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct ListFederationRelationshipsResponse {
     #[prost(message, repeated, tag = "1")]
@@ -19,6 +29,16 @@ pub struct ListFederationRelationshipsResponse {
     #[prost(string, tag = "2")]
     pub next_page_token: ::prost::alloc::string::String,
 }
+impl ::prost::Name for ListFederationRelationshipsResponse {
+    const NAME: &'static str = "ListFederationRelationshipsResponse";
+    const PACKAGE: &'static str = "spire.api.server.trustdomain.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "spire.api.server.trustdomain.v1.ListFederationRelationshipsResponse".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/spire.api.server.trustdomain.v1.ListFederationRelationshipsResponse".into()
+    }
+}
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct GetFederationRelationshipRequest {
     #[prost(string, tag = "1")]
@@ -27,6 +47,16 @@ pub struct GetFederationRelationshipRequest {
     pub output_mask: ::core::option::Option<
         super::super::super::types::FederationRelationshipMask,
     >,
+}
+impl ::prost::Name for GetFederationRelationshipRequest {
+    const NAME: &'static str = "GetFederationRelationshipRequest";
+    const PACKAGE: &'static str = "spire.api.server.trustdomain.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "spire.api.server.trustdomain.v1.GetFederationRelationshipRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/spire.api.server.trustdomain.v1.GetFederationRelationshipRequest".into()
+    }
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct BatchCreateFederationRelationshipRequest {
@@ -38,6 +68,17 @@ pub struct BatchCreateFederationRelationshipRequest {
     pub output_mask: ::core::option::Option<
         super::super::super::types::FederationRelationshipMask,
     >,
+}
+impl ::prost::Name for BatchCreateFederationRelationshipRequest {
+    const NAME: &'static str = "BatchCreateFederationRelationshipRequest";
+    const PACKAGE: &'static str = "spire.api.server.trustdomain.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "spire.api.server.trustdomain.v1.BatchCreateFederationRelationshipRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/spire.api.server.trustdomain.v1.BatchCreateFederationRelationshipRequest"
+            .into()
+    }
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct BatchCreateFederationRelationshipResponse {
@@ -57,6 +98,30 @@ pub mod batch_create_federation_relationship_response {
             super::super::super::super::types::FederationRelationship,
         >,
     }
+    impl ::prost::Name for Result {
+        const NAME: &'static str = "Result";
+        const PACKAGE: &'static str = "spire.api.server.trustdomain.v1";
+        fn full_name() -> ::prost::alloc::string::String {
+            "spire.api.server.trustdomain.v1.BatchCreateFederationRelationshipResponse.Result"
+                .into()
+        }
+        fn type_url() -> ::prost::alloc::string::String {
+            "/spire.api.server.trustdomain.v1.BatchCreateFederationRelationshipResponse.Result"
+                .into()
+        }
+    }
+}
+impl ::prost::Name for BatchCreateFederationRelationshipResponse {
+    const NAME: &'static str = "BatchCreateFederationRelationshipResponse";
+    const PACKAGE: &'static str = "spire.api.server.trustdomain.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "spire.api.server.trustdomain.v1.BatchCreateFederationRelationshipResponse"
+            .into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/spire.api.server.trustdomain.v1.BatchCreateFederationRelationshipResponse"
+            .into()
+    }
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct BatchUpdateFederationRelationshipRequest {
@@ -72,6 +137,17 @@ pub struct BatchUpdateFederationRelationshipRequest {
     pub output_mask: ::core::option::Option<
         super::super::super::types::FederationRelationshipMask,
     >,
+}
+impl ::prost::Name for BatchUpdateFederationRelationshipRequest {
+    const NAME: &'static str = "BatchUpdateFederationRelationshipRequest";
+    const PACKAGE: &'static str = "spire.api.server.trustdomain.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "spire.api.server.trustdomain.v1.BatchUpdateFederationRelationshipRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/spire.api.server.trustdomain.v1.BatchUpdateFederationRelationshipRequest"
+            .into()
+    }
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct BatchUpdateFederationRelationshipResponse {
@@ -91,11 +167,46 @@ pub mod batch_update_federation_relationship_response {
             super::super::super::super::types::FederationRelationship,
         >,
     }
+    impl ::prost::Name for Result {
+        const NAME: &'static str = "Result";
+        const PACKAGE: &'static str = "spire.api.server.trustdomain.v1";
+        fn full_name() -> ::prost::alloc::string::String {
+            "spire.api.server.trustdomain.v1.BatchUpdateFederationRelationshipResponse.Result"
+                .into()
+        }
+        fn type_url() -> ::prost::alloc::string::String {
+            "/spire.api.server.trustdomain.v1.BatchUpdateFederationRelationshipResponse.Result"
+                .into()
+        }
+    }
+}
+impl ::prost::Name for BatchUpdateFederationRelationshipResponse {
+    const NAME: &'static str = "BatchUpdateFederationRelationshipResponse";
+    const PACKAGE: &'static str = "spire.api.server.trustdomain.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "spire.api.server.trustdomain.v1.BatchUpdateFederationRelationshipResponse"
+            .into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/spire.api.server.trustdomain.v1.BatchUpdateFederationRelationshipResponse"
+            .into()
+    }
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct BatchDeleteFederationRelationshipRequest {
     #[prost(string, repeated, tag = "1")]
     pub trust_domains: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+}
+impl ::prost::Name for BatchDeleteFederationRelationshipRequest {
+    const NAME: &'static str = "BatchDeleteFederationRelationshipRequest";
+    const PACKAGE: &'static str = "spire.api.server.trustdomain.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "spire.api.server.trustdomain.v1.BatchDeleteFederationRelationshipRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/spire.api.server.trustdomain.v1.BatchDeleteFederationRelationshipRequest"
+            .into()
+    }
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct BatchDeleteFederationRelationshipResponse {
@@ -113,11 +224,45 @@ pub mod batch_delete_federation_relationship_response {
         #[prost(string, tag = "2")]
         pub trust_domain: ::prost::alloc::string::String,
     }
+    impl ::prost::Name for Result {
+        const NAME: &'static str = "Result";
+        const PACKAGE: &'static str = "spire.api.server.trustdomain.v1";
+        fn full_name() -> ::prost::alloc::string::String {
+            "spire.api.server.trustdomain.v1.BatchDeleteFederationRelationshipResponse.Result"
+                .into()
+        }
+        fn type_url() -> ::prost::alloc::string::String {
+            "/spire.api.server.trustdomain.v1.BatchDeleteFederationRelationshipResponse.Result"
+                .into()
+        }
+    }
+}
+impl ::prost::Name for BatchDeleteFederationRelationshipResponse {
+    const NAME: &'static str = "BatchDeleteFederationRelationshipResponse";
+    const PACKAGE: &'static str = "spire.api.server.trustdomain.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "spire.api.server.trustdomain.v1.BatchDeleteFederationRelationshipResponse"
+            .into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/spire.api.server.trustdomain.v1.BatchDeleteFederationRelationshipResponse"
+            .into()
+    }
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct RefreshBundleRequest {
     #[prost(string, tag = "1")]
     pub trust_domain: ::prost::alloc::string::String,
+}
+impl ::prost::Name for RefreshBundleRequest {
+    const NAME: &'static str = "RefreshBundleRequest";
+    const PACKAGE: &'static str = "spire.api.server.trustdomain.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "spire.api.server.trustdomain.v1.RefreshBundleRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/spire.api.server.trustdomain.v1.RefreshBundleRequest".into()
+    }
 }
 /// Generated client implementations.
 pub mod trust_domain_client {

@@ -8,12 +8,32 @@ pub struct Spiffeid {
     #[prost(string, tag = "2")]
     pub path: ::prost::alloc::string::String,
 }
+impl ::prost::Name for Spiffeid {
+    const NAME: &'static str = "SPIFFEID";
+    const PACKAGE: &'static str = "spire.api.types";
+    fn full_name() -> ::prost::alloc::string::String {
+        "spire.api.types.SPIFFEID".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/spire.api.types.SPIFFEID".into()
+    }
+}
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Selector {
     #[prost(string, tag = "1")]
     pub r#type: ::prost::alloc::string::String,
     #[prost(string, tag = "2")]
     pub value: ::prost::alloc::string::String,
+}
+impl ::prost::Name for Selector {
+    const NAME: &'static str = "Selector";
+    const PACKAGE: &'static str = "spire.api.types";
+    fn full_name() -> ::prost::alloc::string::String {
+        "spire.api.types.Selector".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/spire.api.types.Selector".into()
+    }
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct SelectorMatch {
@@ -65,6 +85,16 @@ pub mod selector_match {
                 _ => None,
             }
         }
+    }
+}
+impl ::prost::Name for SelectorMatch {
+    const NAME: &'static str = "SelectorMatch";
+    const PACKAGE: &'static str = "spire.api.types";
+    fn full_name() -> ::prost::alloc::string::String {
+        "spire.api.types.SelectorMatch".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/spire.api.types.SelectorMatch".into()
     }
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -119,6 +149,16 @@ pub mod federates_with_match {
         }
     }
 }
+impl ::prost::Name for FederatesWithMatch {
+    const NAME: &'static str = "FederatesWithMatch";
+    const PACKAGE: &'static str = "spire.api.types";
+    fn full_name() -> ::prost::alloc::string::String {
+        "spire.api.types.FederatesWithMatch".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/spire.api.types.FederatesWithMatch".into()
+    }
+}
 /// Outcome of one member of a batch; code is gRPC's.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Status {
@@ -126,6 +166,16 @@ pub struct Status {
     pub code: i32,
     #[prost(string, tag = "2")]
     pub message: ::prost::alloc::string::String,
+}
+impl ::prost::Name for Status {
+    const NAME: &'static str = "Status";
+    const PACKAGE: &'static str = "spire.api.types";
+    fn full_name() -> ::prost::alloc::string::String {
+        "spire.api.types.Status".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/spire.api.types.Status".into()
+    }
 }
 /// Travels in the details of a PermissionDenied status and tells an agent what to do.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
@@ -184,6 +234,16 @@ pub mod permission_denied_details {
         }
     }
 }
+impl ::prost::Name for PermissionDeniedDetails {
+    const NAME: &'static str = "PermissionDeniedDetails";
+    const PACKAGE: &'static str = "spire.api.types";
+    fn full_name() -> ::prost::alloc::string::String {
+        "spire.api.types.PermissionDeniedDetails".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/spire.api.types.PermissionDeniedDetails".into()
+    }
+}
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct AttestationData {
     #[prost(string, tag = "1")]
@@ -191,12 +251,32 @@ pub struct AttestationData {
     #[prost(bytes = "bytes", tag = "2")]
     pub payload: ::prost::bytes::Bytes,
 }
+impl ::prost::Name for AttestationData {
+    const NAME: &'static str = "AttestationData";
+    const PACKAGE: &'static str = "spire.api.types";
+    fn full_name() -> ::prost::alloc::string::String {
+        "spire.api.types.AttestationData".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/spire.api.types.AttestationData".into()
+    }
+}
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct JoinToken {
     #[prost(string, tag = "1")]
     pub value: ::prost::alloc::string::String,
     #[prost(int64, tag = "2")]
     pub expires_at: i64,
+}
+impl ::prost::Name for JoinToken {
+    const NAME: &'static str = "JoinToken";
+    const PACKAGE: &'static str = "spire.api.types";
+    fn full_name() -> ::prost::alloc::string::String {
+        "spire.api.types.JoinToken".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/spire.api.types.JoinToken".into()
+    }
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct X509svid {
@@ -209,6 +289,16 @@ pub struct X509svid {
     pub expires_at: i64,
     #[prost(string, tag = "4")]
     pub hint: ::prost::alloc::string::String,
+}
+impl ::prost::Name for X509svid {
+    const NAME: &'static str = "X509SVID";
+    const PACKAGE: &'static str = "spire.api.types";
+    fn full_name() -> ::prost::alloc::string::String {
+        "spire.api.types.X509SVID".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/spire.api.types.X509SVID".into()
+    }
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Jwtsvid {
@@ -223,6 +313,16 @@ pub struct Jwtsvid {
     #[prost(string, tag = "5")]
     pub hint: ::prost::alloc::string::String,
 }
+impl ::prost::Name for Jwtsvid {
+    const NAME: &'static str = "JWTSVID";
+    const PACKAGE: &'static str = "spire.api.types";
+    fn full_name() -> ::prost::alloc::string::String {
+        "spire.api.types.JWTSVID".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/spire.api.types.JWTSVID".into()
+    }
+}
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Witsvid {
     #[prost(string, tag = "1")]
@@ -235,6 +335,16 @@ pub struct Witsvid {
     pub issued_at: i64,
     #[prost(string, tag = "5")]
     pub hint: ::prost::alloc::string::String,
+}
+impl ::prost::Name for Witsvid {
+    const NAME: &'static str = "WITSVID";
+    const PACKAGE: &'static str = "spire.api.types";
+    fn full_name() -> ::prost::alloc::string::String {
+        "spire.api.types.WITSVID".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/spire.api.types.WITSVID".into()
+    }
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Agent {
@@ -256,6 +366,16 @@ pub struct Agent {
     #[prost(string, tag = "8")]
     pub agent_version: ::prost::alloc::string::String,
 }
+impl ::prost::Name for Agent {
+    const NAME: &'static str = "Agent";
+    const PACKAGE: &'static str = "spire.api.types";
+    fn full_name() -> ::prost::alloc::string::String {
+        "spire.api.types.Agent".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/spire.api.types.Agent".into()
+    }
+}
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct AgentMask {
     #[prost(bool, tag = "2")]
@@ -272,6 +392,16 @@ pub struct AgentMask {
     pub can_reattest: bool,
     #[prost(bool, tag = "8")]
     pub agent_version: bool,
+}
+impl ::prost::Name for AgentMask {
+    const NAME: &'static str = "AgentMask";
+    const PACKAGE: &'static str = "spire.api.types";
+    fn full_name() -> ::prost::alloc::string::String {
+        "spire.api.types.AgentMask".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/spire.api.types.AgentMask".into()
+    }
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Entry {
@@ -317,6 +447,26 @@ pub mod entry {
         #[prost(bool, tag = "2")]
         pub jwt_svid_include_jti: bool,
     }
+    impl ::prost::Name for AdditionalAttributes {
+        const NAME: &'static str = "AdditionalAttributes";
+        const PACKAGE: &'static str = "spire.api.types";
+        fn full_name() -> ::prost::alloc::string::String {
+            "spire.api.types.Entry.AdditionalAttributes".into()
+        }
+        fn type_url() -> ::prost::alloc::string::String {
+            "/spire.api.types.Entry.AdditionalAttributes".into()
+        }
+    }
+}
+impl ::prost::Name for Entry {
+    const NAME: &'static str = "Entry";
+    const PACKAGE: &'static str = "spire.api.types";
+    fn full_name() -> ::prost::alloc::string::String {
+        "spire.api.types.Entry".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/spire.api.types.Entry".into()
+    }
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct EntryMask {
@@ -351,12 +501,32 @@ pub struct EntryMask {
     #[prost(bool, tag = "16")]
     pub additional_attributes: bool,
 }
+impl ::prost::Name for EntryMask {
+    const NAME: &'static str = "EntryMask";
+    const PACKAGE: &'static str = "spire.api.types";
+    fn full_name() -> ::prost::alloc::string::String {
+        "spire.api.types.EntryMask".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/spire.api.types.EntryMask".into()
+    }
+}
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct X509Certificate {
     #[prost(bytes = "bytes", tag = "1")]
     pub asn1: ::prost::bytes::Bytes,
     #[prost(bool, tag = "2")]
     pub tainted: bool,
+}
+impl ::prost::Name for X509Certificate {
+    const NAME: &'static str = "X509Certificate";
+    const PACKAGE: &'static str = "spire.api.types";
+    fn full_name() -> ::prost::alloc::string::String {
+        "spire.api.types.X509Certificate".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/spire.api.types.X509Certificate".into()
+    }
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct JwtKey {
@@ -369,6 +539,16 @@ pub struct JwtKey {
     #[prost(bool, tag = "4")]
     pub tainted: bool,
 }
+impl ::prost::Name for JwtKey {
+    const NAME: &'static str = "JWTKey";
+    const PACKAGE: &'static str = "spire.api.types";
+    fn full_name() -> ::prost::alloc::string::String {
+        "spire.api.types.JWTKey".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/spire.api.types.JWTKey".into()
+    }
+}
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct WitKey {
     #[prost(bytes = "bytes", tag = "1")]
@@ -379,6 +559,16 @@ pub struct WitKey {
     pub expires_at: i64,
     #[prost(bool, tag = "4")]
     pub tainted: bool,
+}
+impl ::prost::Name for WitKey {
+    const NAME: &'static str = "WITKey";
+    const PACKAGE: &'static str = "spire.api.types";
+    fn full_name() -> ::prost::alloc::string::String {
+        "spire.api.types.WITKey".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/spire.api.types.WITKey".into()
+    }
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Bundle {
@@ -396,6 +586,16 @@ pub struct Bundle {
     #[prost(message, repeated, tag = "6")]
     pub wit_authorities: ::prost::alloc::vec::Vec<WitKey>,
 }
+impl ::prost::Name for Bundle {
+    const NAME: &'static str = "Bundle";
+    const PACKAGE: &'static str = "spire.api.types";
+    fn full_name() -> ::prost::alloc::string::String {
+        "spire.api.types.Bundle".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/spire.api.types.Bundle".into()
+    }
+}
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct BundleMask {
     #[prost(bool, tag = "2")]
@@ -409,12 +609,42 @@ pub struct BundleMask {
     #[prost(bool, tag = "6")]
     pub wit_authorities: bool,
 }
+impl ::prost::Name for BundleMask {
+    const NAME: &'static str = "BundleMask";
+    const PACKAGE: &'static str = "spire.api.types";
+    fn full_name() -> ::prost::alloc::string::String {
+        "spire.api.types.BundleMask".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/spire.api.types.BundleMask".into()
+    }
+}
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct HttpsWebProfile {}
+impl ::prost::Name for HttpsWebProfile {
+    const NAME: &'static str = "HTTPSWebProfile";
+    const PACKAGE: &'static str = "spire.api.types";
+    fn full_name() -> ::prost::alloc::string::String {
+        "spire.api.types.HTTPSWebProfile".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/spire.api.types.HTTPSWebProfile".into()
+    }
+}
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct HttpsspiffeProfile {
     #[prost(string, tag = "1")]
     pub endpoint_spiffe_id: ::prost::alloc::string::String,
+}
+impl ::prost::Name for HttpsspiffeProfile {
+    const NAME: &'static str = "HTTPSSPIFFEProfile";
+    const PACKAGE: &'static str = "spire.api.types";
+    fn full_name() -> ::prost::alloc::string::String {
+        "spire.api.types.HTTPSSPIFFEProfile".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/spire.api.types.HTTPSSPIFFEProfile".into()
+    }
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct FederationRelationship {
@@ -439,6 +669,16 @@ pub mod federation_relationship {
         HttpsSpiffe(super::HttpsspiffeProfile),
     }
 }
+impl ::prost::Name for FederationRelationship {
+    const NAME: &'static str = "FederationRelationship";
+    const PACKAGE: &'static str = "spire.api.types";
+    fn full_name() -> ::prost::alloc::string::String {
+        "spire.api.types.FederationRelationship".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/spire.api.types.FederationRelationship".into()
+    }
+}
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct FederationRelationshipMask {
     #[prost(bool, tag = "1")]
@@ -448,12 +688,32 @@ pub struct FederationRelationshipMask {
     #[prost(bool, tag = "3")]
     pub trust_domain_bundle: bool,
 }
+impl ::prost::Name for FederationRelationshipMask {
+    const NAME: &'static str = "FederationRelationshipMask";
+    const PACKAGE: &'static str = "spire.api.types";
+    fn full_name() -> ::prost::alloc::string::String {
+        "spire.api.types.FederationRelationshipMask".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/spire.api.types.FederationRelationshipMask".into()
+    }
+}
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Logger {
     #[prost(enumeration = "LogLevel", tag = "1")]
     pub current_level: i32,
     #[prost(enumeration = "LogLevel", tag = "2")]
     pub launch_level: i32,
+}
+impl ::prost::Name for Logger {
+    const NAME: &'static str = "Logger";
+    const PACKAGE: &'static str = "spire.api.types";
+    fn full_name() -> ::prost::alloc::string::String {
+        "spire.api.types.Logger".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/spire.api.types.Logger".into()
+    }
 }
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
 #[repr(i32)]

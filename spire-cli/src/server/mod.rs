@@ -1,0 +1,93 @@
+//! The commands of `spire-server`.
+
+mod bundle;
+mod client;
+mod entry;
+mod healthcheck;
+mod token;
+
+use clap::{Args, FromArgMatches as _};
+
+use crate::command::{Called, Command, Program};
+use crate::{Outcome, Terminal};
+
+/// Flags of `spire-server run` and `validate`. A flag that was not given is `None` or false, and leaves the
+/// configuration file's value alone.
+#[derive(Args, Clone, Debug, Default, Eq, PartialEq)]
+pub struct RunFlags {
+    /// Path to the configuration file of the server
+    #[arg(long = "config", value_name = "string", default_value = RunFlags::DEFAULT_CONFIG)]
+    pub config: String,
+    /// Replace $VARIABLE and ${VARIABLE} in the configuration file by their values in the environment
+    #[arg(long = "expandEnv")]
+    pub expand_env: bool,
+    /// IP address or DNS name to listen on
+    #[arg(long = "bindAddress", value_name = "string")]
+    pub bind_address: Option<String>,
+    /// Port to listen on
+    #[arg(long = "serverPort", value_name = "int", value_parser = crate::go::parse_int)]
+    pub server_port: Option<i64>,
+    /// Directory for what the server keeps
+    #[arg(long = "dataDir", value_name = "string")]
+    pub data_dir: Option<String>,
+    /// File to write logs to
+    #[arg(long = "logFile", value_name = "string")]
+    pub log_file: Option<String>,
+    /// Format of the logs: text or json
+    #[arg(long = "logFormat", value_name = "string")]
+    pub log_format: Option<String>,
+    /// Lowest level that is logged: debug, info, warn or error
+    #[arg(long = "logLevel", value_name = "string")]
+    pub log_level: Option<String>,
+    /// Log the place in the source as well
+    #[arg(long = "logSourceLocation")]
+    pub log_source_location: bool,
+    /// Socket to serve the administrators' API on
+    #[arg(long = "socketPath", value_name = "string")]
+    pub socket_path: Option<String>,
+    /// Trust domain that this server belongs to
+    #[arg(long = "trustDomain", value_name = "string")]
+    pub trust_domain: Option<String>,
+}
+
+impl RunFlags {
+    /// The configuration file that is read when none is named; relative to the working directory.
+    pub const DEFAULT_CONFIG: &'static str = "conf/server/server.conf";
+}
+
+/// Carries out a command line of `spire-server`, given the words after the program's name.
+///
+/// Results go to standard output, errors, usage and `version` to standard error. The exit code is 0 for success, 1
+/// for failure, 127 when there is no such command. Needs a tokio runtime with I/O and time.
+pub async fn main(version: &'static str, words: &[String], terminal: &mut Terminal) -> Outcome<RunFlags> {
+    let program = Program { name: "spire-server", version, commands: commands(), error_prefix: |_| "Error: " };
+    match program.call(words, terminal).await {
+        Called::Exit(code) => Outcome::Exit(code),
+        Called::Binary(name, matches) => {
+            // Reading what was just parsed by the same definition cannot fail.
+            let flags = RunFlags::from_arg_matches(&matches).unwrap_or_default();
+            if name == VALIDATE { Outcome::Validate(flags) } else { Outcome::Run(flags) }
+        }
+    }
+}
+
+const VALIDATE: &str = "validate";
+
+fn commands() -> Vec<Command> {
+    vec![
+        Command::left_to_binary::<RunFlags>("run", "Runs the server"),
+        Command::left_to_binary::<RunFlags>(VALIDATE, "Checks the server's configuration file"),
+        Command::of::<healthcheck::Healthcheck>(),
+        Command::of::<bundle::Count>(),
+        Command::of::<bundle::Delete>(),
+        Command::of::<bundle::List>(),
+        Command::of::<bundle::Set>(),
+        Command::of::<bundle::Show>(),
+        Command::of::<entry::Count>(),
+        Command::of::<entry::Create>(),
+        Command::of::<entry::Delete>(),
+        Command::of::<entry::Show>(),
+        Command::of::<entry::Update>(),
+        Command::of::<token::Generate>().called("generate"),
+    ]
+}
