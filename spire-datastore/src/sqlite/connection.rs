@@ -15,6 +15,9 @@ pub(super) const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 /// Statements that each connection keeps prepared.
 const PREPARED_STATEMENTS: usize = 128;
 
+/// Most memory for pages that the writer keeps: its indexes are touched all over.
+const WRITER_CACHE_KIB: i64 = 32 * 1024;
+
 /// Where the database is.
 #[derive(Clone, Debug)]
 pub(super) enum Place {
@@ -38,6 +41,7 @@ pub(super) fn open_writer(place: &Place, busy_timeout: Duration) -> Result<Conne
     // An answered write is on disk, not merely safe from a killed process.
     connection.pragma_update(None, "synchronous", "FULL")?;
     connection.pragma_update(None, "foreign_keys", true)?;
+    connection.pragma_update(None, "cache_size", -WRITER_CACHE_KIB)?;
     Ok(connection)
 }
 

@@ -110,7 +110,7 @@ fn prune(connection: &Connection, now: Timestamp) -> Result<Vec<RegistrationEntr
 }
 
 /// The filter as conditions, and whether they say all of it.
-fn conditions(filter: &EntryFilter) -> Result<(Conditions, bool), Fail> {
+fn conditions(connection: &Connection, filter: &EntryFilter) -> Result<(Conditions, bool), Fail> {
     let mut conditions = Conditions::default();
     let mut complete = filter.federates_with.is_none();
     if let Some(id) = &filter.spiffe_id {
@@ -130,7 +130,7 @@ fn conditions(filter: &EntryFilter) -> Result<(Conditions, bool), Fail> {
             conditions.add("selectors_digest = ?", digest_of(&asked.selectors));
         }
         Some(asked) => {
-            OF_ENTRIES.narrow(&mut conditions, asked)?;
+            OF_ENTRIES.narrow(connection, &mut conditions, asked)?;
             complete = complete && asked.behavior == MatchBehavior::Any;
         }
         None => {}
@@ -139,7 +139,7 @@ fn conditions(filter: &EntryFilter) -> Result<(Conditions, bool), Fail> {
 }
 
 fn list(connection: &Connection, filter: &EntryFilter, request: &PageRequest) -> Result<Page<RegistrationEntry>, Fail> {
-    let (conditions, _) = conditions(filter)?;
+    let (conditions, _) = conditions(connection, filter)?;
     page(connection, request, SELECT, conditions, |row| {
         let entry = entry_rows::whole(connection, row)?;
         Ok(filter.matches(&entry).then_some(entry))
@@ -147,7 +147,7 @@ fn list(connection: &Connection, filter: &EntryFilter, request: &PageRequest) ->
 }
 
 fn count(connection: &Connection, filter: &EntryFilter) -> Result<usize, Fail> {
-    match conditions(filter)? {
+    match conditions(connection, filter)? {
         (conditions, true) => conditions.count(connection, "registered_entries"),
         (_, false) => Ok(list(connection, filter, &PageRequest::default())?.items.len()),
     }

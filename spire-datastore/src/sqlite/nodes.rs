@@ -122,7 +122,7 @@ fn set_version(connection: &Connection, id: &SpiffeId, version: &str) -> Result<
 }
 
 /// The filter as conditions, and whether they say all of it.
-fn conditions(filter: &NodeFilter) -> Result<(Conditions, bool), Fail> {
+fn conditions(connection: &Connection, filter: &NodeFilter) -> Result<(Conditions, bool), Fail> {
     let mut conditions = Conditions::default();
     let mut complete = true;
     if let Some(kind) = &filter.attestation_type {
@@ -138,14 +138,14 @@ fn conditions(filter: &NodeFilter) -> Result<(Conditions, bool), Fail> {
         conditions.add("expires_at < ?", time.as_unix());
     }
     if let Some(asked) = &filter.selectors {
-        OF_NODES.narrow(&mut conditions, asked)?;
+        OF_NODES.narrow(connection, &mut conditions, asked)?;
         complete = asked.behavior == MatchBehavior::Any;
     }
     Ok((conditions, complete))
 }
 
 fn list(connection: &Connection, filter: &NodeFilter, request: &PageRequest) -> Result<Page<AttestedNode>, Fail> {
-    let (conditions, _) = conditions(filter)?;
+    let (conditions, _) = conditions(connection, filter)?;
     page(connection, request, SELECT, conditions, |row| {
         let node = node_rows::whole(connection, row)?;
         Ok(filter.matches(&node).then_some(node))
@@ -153,7 +153,7 @@ fn list(connection: &Connection, filter: &NodeFilter, request: &PageRequest) -> 
 }
 
 fn count(connection: &Connection, filter: &NodeFilter) -> Result<usize, Fail> {
-    match conditions(filter)? {
+    match conditions(connection, filter)? {
         (conditions, true) => conditions.count(connection, "attested_node_entries"),
         (_, false) => Ok(list(connection, filter, &PageRequest::default())?.items.len()),
     }

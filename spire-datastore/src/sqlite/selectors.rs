@@ -20,6 +20,8 @@ pub(super) struct Table {
     of_all: &'static str,
     /// Rows with one selector, given as JSON.
     holds_one: &'static str,
+    /// How many rows have one selector, at most [`ENOUGH`].
+    count: &'static str,
     /// Rows with any of some selectors, given as JSON.
     holds_any: &'static str,
 }
@@ -36,6 +38,7 @@ macro_rules! table {
                 $table,
                 " WHERE (type, value) = ((SELECT value ->> 0, value ->> 1 FROM json_each(?))))"
             ),
+            count: concat!("SELECT count(*) FROM (SELECT 1 FROM ", $table, " WHERE type = ?1 AND value = ?2 LIMIT ?3)"),
             holds_any: concat!(
                 "id IN (SELECT s.owner FROM json_each(?) AS asked CROSS JOIN ",
                 $table,
@@ -44,6 +47,9 @@ macro_rules! table {
         }
     };
 }
+
+/// From how many holders on a selector is as good as any other to begin with.
+const ENOUGH: i64 = 1000;
 
 pub(super) const OF_ENTRIES: Table = table!("selectors");
 pub(super) const OF_NODES: Table = table!("node_selectors");
@@ -77,17 +83,37 @@ impl Table {
     }
 
     /// Narrows a query to rows that may match: a condition by index, to be judged exactly afterwards.
-    pub(super) fn narrow(&self, conditions: &mut Conditions, asked: &SelectorMatch) -> Result<(), Fail> {
+    pub(super) fn narrow(
+        &self,
+        connection: &Connection,
+        conditions: &mut Conditions,
+        asked: &SelectorMatch,
+    ) -> Result<(), Fail> {
         let pairs: Vec<_> = asked.selectors.iter().map(|selector| (&selector.kind, &selector.value)).collect();
         let json = |pairs: &[_]| serde_json::to_string(pairs).map_err(Fail::damaged);
-        match (asked.behavior, pairs.as_slice()) {
-            (_, []) => return Err(Error::EmptySelectors.into()),
-            (MatchBehavior::Exact | MatchBehavior::Superset, [first, ..]) => {
-                conditions.add(self.holds_one, json(&[*first])?);
+        match asked.behavior {
+            MatchBehavior::Any | MatchBehavior::Subset if !pairs.is_empty() => {
+                conditions.add(self.holds_any, json(&pairs)?);
             }
-            (MatchBehavior::Any | MatchBehavior::Subset, all) => conditions.add(self.holds_any, json(all)?),
+            _ => {
+                let rarest = self.rarest(connection, &asked.selectors)?.ok_or(Error::EmptySelectors)?;
+                conditions.add(self.holds_one, json(&[(&rarest.kind, &rarest.value)])?);
+            }
         }
         Ok(())
+    }
+
+    /// Of these selectors the one that fewest rows have.
+    fn rarest<'a>(&self, connection: &Connection, selectors: &'a [Selector]) -> Result<Option<&'a Selector>, Fail> {
+        let mut statement = connection.prepare_cached(self.count)?;
+        let mut rarest = None;
+        for selector in selectors {
+            let count: i64 = statement.query_one(params![selector.kind, selector.value, ENOUGH], |row| row.get(0))?;
+            if rarest.is_none_or(|(fewest, _)| count < fewest) {
+                rarest = Some((count, selector));
+            }
+        }
+        Ok(rarest.map(|(_, selector)| selector))
     }
 }
 

@@ -1,0 +1,109 @@
+//! Which entries an agent gets, out of 100,000. See `README.md` for the numbers to hold.
+
+#![expect(clippy::unwrap_used, reason = "a bench ends when something is wrong")]
+
+use std::hint::black_box;
+
+use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
+use spiffe_core::{SpiffeId, Timestamp, TrustDomain, Ttl};
+use spire_datastore::{Change, Snapshot};
+use spire_server::entries::EntryIndex;
+use spire_types::{AttestedNode, EntryId, RegistrationEntry, Revision, Selector};
+
+const NOW: Timestamp = Timestamp::from_unix(1_790_000_000);
+const ENTRIES: u32 = 100_000;
+const ENTRIES_OF_AN_AGENT: u32 = 100;
+const AGENTS: u32 = ENTRIES / ENTRIES_OF_AN_AGENT;
+
+fn trust_domain() -> TrustDomain {
+    TrustDomain::parse("example.org").unwrap()
+}
+
+fn id(path: &str) -> SpiffeId {
+    trust_domain().join(path).unwrap()
+}
+
+fn selectors(texts: &[String]) -> Vec<Selector> {
+    texts.iter().map(|text| text.parse().unwrap()).collect()
+}
+
+fn entry(number: u32, path: &str, parent: &str, texts: &[String]) -> RegistrationEntry {
+    let mut entry = RegistrationEntry::new(id(path), id(parent), selectors(texts));
+    entry.id = Some(EntryId::parse(&format!("entry-{number}")).unwrap());
+    entry
+}
+
+fn agent(number: u32) -> SpiffeId {
+    id(&format!("/spire/agent/x509pop/{number}"))
+}
+
+fn workload(number: u32, parent: &str) -> RegistrationEntry {
+    let texts = [format!("k8s:sa:{number}"), format!("k8s:ns:{}", number % 500)];
+    entry(number, &format!("/workload/{number}"), parent, &texts)
+}
+
+fn node(number: u32) -> AttestedNode {
+    AttestedNode {
+        spiffe_id: agent(number),
+        attestation_type: "x509pop".into(),
+        serial: Some("1".into()),
+        not_after: NOW + Ttl::from_hours(1),
+        new_serial: None,
+        new_not_after: None,
+        can_reattest: true,
+        selectors: selectors(&[format!("x509pop:cn:{number}"), "x509pop:ca:1".to_owned()]),
+        agent_version: String::new(),
+    }
+}
+
+/// 100,000 entries of 1,000 agents, half of each agent's below an alias.
+fn snapshot() -> Snapshot {
+    let mut entries: Vec<_> = (0..ENTRIES)
+        .map(|number| {
+            let below_alias = number / AGENTS % 2 == 0;
+            let agent = number % AGENTS;
+            let parent = if below_alias { format!("/group/{agent}") } else { agent_path(agent) };
+            workload(number, &parent)
+        })
+        .collect();
+    entries.extend((0..AGENTS).map(|agent| {
+        let texts = [format!("x509pop:cn:{agent}"), "x509pop:ca:1".to_owned()];
+        entry(ENTRIES + agent, &format!("/group/{agent}"), "/spire/server", &texts)
+    }));
+    Snapshot { revision: Revision(1), entries, nodes: (0..AGENTS).map(node).collect(), ..Snapshot::default() }
+}
+
+fn agent_path(number: u32) -> String {
+    agent(number).path().to_owned()
+}
+
+fn authorized_entries(criterion: &mut Criterion) {
+    let snapshot = snapshot();
+    let index = EntryIndex::from_snapshot(trust_domain(), snapshot.clone());
+    let agent = agent(7);
+    let found = index.authorized(&agent, NOW);
+    assert_eq!(found.len(), 100);
+    let one = found.first().unwrap().id.clone().unwrap();
+
+    let mut group = criterion.benchmark_group("authorized_entries");
+    group.bench_function("all_100_of_an_agent", |bench| bench.iter(|| index.authorized(black_box(&agent), NOW)));
+    group.bench_function("one_of_an_agent", |bench| {
+        bench.iter(|| index.authorized_entry(black_box(&agent), black_box(&one), NOW));
+    });
+    let new = workload(ENTRIES * 2, agent.path());
+    let change = || vec![Change::Entry(new.id.clone().unwrap(), Some(new.clone()))];
+    group.bench_function("a_new_entry_among_100000", |bench| {
+        bench.iter_batched(change, |change| index.after(Revision(2), change), BatchSize::SmallInput);
+    });
+    group.sample_size(10);
+    group.bench_function("from_snapshot_of_100000", |bench| {
+        bench.iter_batched(
+            || snapshot.clone(),
+            |snapshot| EntryIndex::from_snapshot(trust_domain(), snapshot),
+            BatchSize::LargeInput,
+        );
+    });
+}
+
+criterion_group!(benches, authorized_entries);
+criterion_main!(benches);
