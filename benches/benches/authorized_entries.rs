@@ -60,7 +60,7 @@ fn node(number: u32) -> AttestedNode {
 fn snapshot() -> Snapshot {
     let mut entries: Vec<_> = (0..ENTRIES)
         .map(|number| {
-            let below_alias = number / AGENTS % 2 == 0;
+            let below_alias = (number / AGENTS).is_multiple_of(2);
             let agent = number % AGENTS;
             let parent = if below_alias { format!("/group/{agent}") } else { agent_path(agent) };
             workload(number, &parent)

@@ -29,15 +29,13 @@ impl Tasks {
         self.shutdown.clone()
     }
 
-    /// Starts a task that ends by itself once the shutdown token is cancelled. Its failure ends the set.
+    /// Starts a task that ends by itself once the shutdown token is cancelled. Its failure ends the set, and so does a
+    /// panic in it.
     pub fn spawn<E: Display>(&self, name: &'static str, task: impl Future<Output = Result<(), E>> + Send + 'static) {
-        let (shutdown, failure) = (self.shutdown.clone(), Arc::clone(&self.failure));
+        let ending = Ending { set: self.clone(), name, failure: None };
         self.tracker.spawn(async move {
-            if let Err(err) = task.await {
-                tracing::error!(%err, task = name, "task failed");
-                failure.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert_with(|| format!("{name}: {err}"));
-                shutdown.cancel();
-            }
+            let mut ending = ending;
+            ending.failure = task.await.err().map(|err| err.to_string());
         });
     }
 
@@ -72,9 +70,40 @@ impl Tasks {
     }
 }
 
+/// Tells the set how a task ended, when it is dropped.
+struct Ending {
+    set: Tasks,
+    name: &'static str,
+    failure: Option<String>,
+}
+
+impl Drop for Ending {
+    fn drop(&mut self) {
+        let panicked = || std::thread::panicking().then(|| "panicked".to_owned());
+        if let Some(err) = self.failure.take().or_else(panicked) {
+            let name = self.name;
+            tracing::error!(%err, task = name, "task failed");
+            let mut failure = self.set.failure.lock().unwrap_or_else(PoisonError::into_inner);
+            failure.get_or_insert_with(|| format!("{name}: {err}"));
+            self.set.shutdown.cancel();
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_panic_ends_the_set_and_is_told() {
+        let tasks = Tasks::new();
+        tasks.spawn("driver", async {
+            let nothing: Option<()> = None;
+            nothing.map(Ok::<(), String>).expect("a fault")
+        });
+        tasks.ended().await;
+        assert_eq!(tasks.shutdown(Duration::from_secs(1)).await.unwrap_err(), "driver: panicked");
+    }
 
     #[tokio::test(start_paused = true)]
     async fn shutdown_ends_every_task() {
