@@ -60,6 +60,12 @@ impl Command {
         Self { usage, ..self }
     }
 
+    /// Panics when clap finds fault with the definition.
+    #[cfg(test)]
+    pub(crate) fn check(&self) {
+        (self.define)().debug_assert();
+    }
+
     fn usage(&self) -> String {
         flags::usage(self.usage, &(self.define)())
     }
@@ -113,7 +119,7 @@ impl Program {
         let found = self.find(words);
         if wants_help {
             match found {
-                Found::Leaf(command, _) => write!(terminal.stderr, "{}flag: help requested\n\n", command.usage())?,
+                Found::Leaf(command, _) => writeln!(terminal.stderr, "{}flag: help requested", command.usage())?,
                 Found::Group(path) => terminal.stderr.write_all(self.group_help(&path).as_bytes())?,
                 Found::Nothing => terminal.stderr.write_all(self.help().as_bytes())?,
             }
@@ -124,7 +130,7 @@ impl Program {
                 b"Invalid flags before the subcommand. If these flags are for\nthe subcommand, please put them after the subcommand.\n\n",
             )?;
             if let Found::Leaf(command, _) = found {
-                terminal.stderr.write_all(command.usage().as_bytes())?;
+                writeln!(terminal.stderr, "{}flag: help requested", command.usage())?;
             }
             return Ok(Called::Exit(FAILURE));
         }

@@ -21,7 +21,7 @@ pub(crate) const AGENT_ADMIN_DEFAULT: &str = "/tmp/spire-agent/private/admin.soc
 #[derive(Args, Debug)]
 pub(crate) struct ServerSocket {
     /// Socket of the server's API to connect to
-    #[arg(long = "socketPath", value_name = "string", default_value = SERVER_DEFAULT)]
+    #[arg(id = "socketPath", long = "socketPath", value_name = "string", default_value = SERVER_DEFAULT)]
     path: String,
     /// Name that replaces %i in the socket template (env SPIRE_SERVER_PRIVATE_SOCKET_TEMPLATE)
     #[arg(long = "instance", value_name = "string", default_value = "")]
@@ -45,7 +45,7 @@ impl ServerSocket {
 #[derive(Args, Debug)]
 pub(crate) struct WorkloadSocket {
     /// Socket of the agent's Workload API to connect to
-    #[arg(long = "socketPath", value_name = "string", default_value = WORKLOAD_DEFAULT)]
+    #[arg(id = "socketPath", long = "socketPath", value_name = "string", default_value = WORKLOAD_DEFAULT)]
     path: String,
     /// Name that replaces %i in the socket template (env SPIRE_AGENT_PUBLIC_SOCKET_TEMPLATE)
     #[arg(long = "instance", value_name = "string", default_value = "")]
@@ -71,7 +71,7 @@ impl WorkloadSocket {
 #[derive(Args, Debug)]
 pub(crate) struct AgentAdminSocket {
     /// Socket of the agent's administrators' API to connect to
-    #[arg(long = "socketPath", value_name = "string", default_value = AGENT_ADMIN_DEFAULT)]
+    #[arg(id = "socketPath", long = "socketPath", value_name = "string", default_value = AGENT_ADMIN_DEFAULT)]
     path: String,
 }
 

@@ -111,3 +111,16 @@ fn commands() -> Vec<Command> {
         Command::left_to_binary::<RunFlags>(VALIDATE, "Checks the agent's configuration file"),
     ]
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn definitions_hold_together_and_names_are_unique() {
+        let commands = commands();
+        commands.iter().for_each(Command::check);
+        let names: std::collections::BTreeSet<_> = commands.iter().map(|command| command.name).collect();
+        assert_eq!(names.len(), commands.len());
+    }
+}

@@ -1,6 +1,7 @@
 //! Results: in words for people, in JSON for programs.
 
 pub(crate) mod json;
+pub(crate) mod logger;
 
 use std::io::Write as _;
 

@@ -5,7 +5,12 @@ use spiffe_core::SpiffeId;
 use spire_api::channel::MAX_RESPONSE_LENGTH;
 use spire_api::proto::agent::agent_client::AgentClient;
 use spire_api::proto::bundle::bundle_client::BundleClient;
+use spire_api::proto::debug::debug_client::DebugClient;
 use spire_api::proto::entry::entry_client::EntryClient;
+use spire_api::proto::localauthority::local_authority_client::LocalAuthorityClient;
+use spire_api::proto::logger::logger_client::LoggerClient;
+use spire_api::proto::svid::svid_client::SvidClient;
+use spire_api::proto::trustdomain::trust_domain_client::TrustDomainClient;
 use spire_api::proto::types;
 use tonic::Code;
 use tonic::transport::Channel;
@@ -39,6 +44,26 @@ impl Api {
 
     pub(crate) fn entries(&self, terminal: &Terminal) -> Result<EntryClient<Channel>, Error> {
         Ok(EntryClient::new(self.channel(terminal)?).max_decoding_message_size(MAX_RESPONSE_LENGTH))
+    }
+
+    pub(crate) fn trust_domains(&self, terminal: &Terminal) -> Result<TrustDomainClient<Channel>, Error> {
+        Ok(TrustDomainClient::new(self.channel(terminal)?).max_decoding_message_size(MAX_RESPONSE_LENGTH))
+    }
+
+    pub(crate) fn svids(&self, terminal: &Terminal) -> Result<SvidClient<Channel>, Error> {
+        Ok(SvidClient::new(self.channel(terminal)?))
+    }
+
+    pub(crate) fn local_authority(&self, terminal: &Terminal) -> Result<LocalAuthorityClient<Channel>, Error> {
+        Ok(LocalAuthorityClient::new(self.channel(terminal)?))
+    }
+
+    pub(crate) fn logger(&self, terminal: &Terminal) -> Result<LoggerClient<Channel>, Error> {
+        Ok(LoggerClient::new(self.channel(terminal)?))
+    }
+
+    pub(crate) fn debug(&self, terminal: &Terminal) -> Result<DebugClient<Channel>, Error> {
+        Ok(DebugClient::new(self.channel(terminal)?))
     }
 }
 

@@ -1,9 +1,15 @@
 //! The commands of `spire-server`.
 
+mod agent;
 mod bundle;
 mod client;
+mod debug;
 mod entry;
+mod federation;
 mod healthcheck;
+mod local_authority;
+mod logger;
+mod mint;
 mod token;
 
 use clap::{Args, FromArgMatches as _};
@@ -78,16 +84,59 @@ fn commands() -> Vec<Command> {
         Command::left_to_binary::<RunFlags>("run", "Runs the server"),
         Command::left_to_binary::<RunFlags>(VALIDATE, "Checks the server's configuration file"),
         Command::of::<healthcheck::Healthcheck>(),
+        Command::of::<agent::Ban>(),
+        Command::of::<agent::Count>(),
+        Command::of::<agent::Evict>(),
+        Command::of::<agent::List>(),
+        Command::of::<agent::Purge>(),
+        Command::of::<agent::Show>(),
         Command::of::<bundle::Count>(),
         Command::of::<bundle::Delete>(),
         Command::of::<bundle::List>(),
         Command::of::<bundle::Set>(),
         Command::of::<bundle::Show>(),
+        Command::of::<debug::GetInfo>(),
         Command::of::<entry::Count>(),
         Command::of::<entry::Create>(),
         Command::of::<entry::Delete>(),
         Command::of::<entry::Show>(),
         Command::of::<entry::Update>(),
+        Command::of::<federation::Create>(),
+        Command::of::<federation::Delete>(),
+        Command::of::<federation::List>(),
+        Command::of::<federation::Refresh>(),
+        Command::of::<federation::Show>(),
+        Command::of::<federation::Update>(),
+        Command::of::<mint::Jwt>(),
+        Command::of::<mint::X509>(),
+        Command::of::<local_authority::ActivateJwt>(),
+        Command::of::<local_authority::ActivateX509>(),
+        Command::of::<local_authority::PrepareJwt>(),
+        Command::of::<local_authority::PrepareX509>(),
+        Command::of::<local_authority::RevokeJwt>(),
+        Command::of::<local_authority::RevokeX509>(),
+        Command::of::<local_authority::ShowJwt>(),
+        Command::of::<local_authority::ShowX509>(),
+        Command::of::<local_authority::TaintJwt>(),
+        Command::of::<local_authority::TaintX509>(),
+        Command::of::<local_authority::RevokeUpstream>(),
+        Command::of::<local_authority::TaintUpstream>(),
+        Command::of::<logger::Get>(),
+        Command::of::<logger::Reset>(),
+        Command::of::<logger::Set>(),
         Command::of::<token::Generate>().called("generate"),
     ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn definitions_hold_together_and_names_are_unique() {
+        let commands = commands();
+        commands.iter().for_each(Command::check);
+        let names: std::collections::BTreeSet<_> = commands.iter().map(|command| command.name).collect();
+        assert_eq!(names.len(), commands.len());
+    }
 }
