@@ -39,15 +39,6 @@ impl Error {
     pub(crate) fn open(path: &Path, source: io::Error) -> Self {
         Self::File { verb: "open", path: path.to_owned(), source }
     }
-
-    /// The code of the peer's answer, if it is one.
-    pub(crate) fn status(&self) -> Option<&Status> {
-        match self {
-            Self::Rpc(status) => Some(status),
-            Self::During { source, .. } => source.status(),
-            Self::Refused(_) | Self::File { .. } | Self::Output(_) => None,
-        }
-    }
 }
 
 impl From<Status> for Error {

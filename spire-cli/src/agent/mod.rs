@@ -1,5 +1,14 @@
 //! The commands of `spire-agent`.
 
+mod client;
+mod debug;
+mod fetch;
+mod healthcheck;
+mod logger;
+mod validate;
+mod watch;
+mod x509;
+
 use clap::{Args, FromArgMatches as _};
 
 use crate::command::{Called, Command, Program};
@@ -109,6 +118,16 @@ fn commands() -> Vec<Command> {
     vec![
         Command::left_to_binary::<RunFlags>("run", "Runs the agent"),
         Command::left_to_binary::<RunFlags>(VALIDATE, "Checks the agent's configuration file"),
+        Command::of::<healthcheck::Healthcheck>().called("health"),
+        Command::of::<fetch::Fetch>().called("fetch x509"),
+        Command::of::<fetch::X509>().called("fetch x509"),
+        Command::of::<fetch::Jwt>().called("fetch jwt"),
+        Command::of::<validate::Jwt>().called("validate jwt"),
+        Command::of::<watch::Watch>().called("watch"),
+        Command::of::<debug::GetInfo>(),
+        Command::of::<logger::Get>(),
+        Command::of::<logger::Reset>(),
+        Command::of::<logger::Set>(),
     ]
 }
 

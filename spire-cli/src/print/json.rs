@@ -14,6 +14,12 @@ pub(crate) fn of_message<M: Message + Name>(message: &M) -> Result<String, Error
     Ok(text(&sorted(value(message)?)))
 }
 
+/// One field of a message, on one line without its end.
+pub(crate) fn field<M: Message + Name>(message: &M, name: &str) -> Result<String, Error> {
+    let mut value = value(message)?;
+    Ok(text(&sorted(value.get_mut(name).map(Value::take).unwrap_or_default())))
+}
+
 /// Several messages as one list, on one line without its end.
 pub(crate) fn of_values(values: Vec<Value>) -> String {
     text(&values.into_iter().map(sorted).collect::<Vec<_>>())
@@ -48,9 +54,20 @@ fn sorted(value: Value) -> Sorted {
             fields.into_iter().filter(|(_, value)| !value.is_null()).map(|(key, value)| (key, sorted(value))).collect(),
         ),
         Value::Array(items) => Sorted::Array(items.into_iter().filter(|item| !item.is_null()).map(sorted).collect()),
+        Value::Number(number) => Sorted::Leaf(whole(&number).map_or(Value::Number(number), Value::from)),
         leaf => Sorted::Leaf(leaf),
     }
 }
+
+/// A number of protobuf's `Struct`, all of which are doubles, is printed as what it is.
+#[expect(clippy::cast_possible_truncation, reason = "whole and below 2^53")]
+fn whole(number: &serde_json::Number) -> Option<i64> {
+    let double = number.as_f64().filter(|_| number.is_f64())?;
+    (double.fract() == 0.0 && double.abs() < MAX_WHOLE).then_some(double as i64)
+}
+
+/// Below this every whole number is a double.
+const MAX_WHOLE: f64 = 9_007_199_254_740_992.0;
 
 /// serde_json keeps keys in order of insertion when any crate of the program asks it to.
 #[derive(Serialize)]
