@@ -4,10 +4,12 @@
 //! |---|---|
 //! | [`types`] | `spire.api.types` |
 //! | [`agent`], [`bundle`], [`debug`], [`entry`], [`localauthority`], [`logger`], [`svid`], [`trustdomain`] | `spire.api.server.*.v1` |
-//! | [`agent_debug`], [`agent_logger`] | `spire.api.agent.*.v1` |
+//! | [`agent_debug`] | `spire.agent.debug.v1` (without `api`, unlike all others) |
+//! | [`agent_logger`], [`delegated_identity`] | `spire.api.agent.*.v1` |
 //! | [`envoy`] | `envoy.*.v3`, as much as secret discovery needs |
 
-pub use packages::spire::api::agent::debug::v1 as agent_debug;
+pub use packages::spire::agent::debug::v1 as agent_debug;
+pub use packages::spire::api::agent::delegatedidentity::v1 as delegated_identity;
 pub use packages::spire::api::agent::logger::v1 as agent_logger;
 pub use packages::spire::api::server::agent::v1 as agent;
 pub use packages::spire::api::server::bundle::v1 as bundle;
@@ -76,14 +78,21 @@ mod packages {
         }
     }
     pub mod spire {
+        pub mod agent {
+            pub mod debug {
+                pub mod v1 {
+                    include!("gen/spire.agent.debug.v1.rs");
+                }
+            }
+        }
         pub mod api {
             pub mod types {
                 include!("gen/spire.api.types.rs");
             }
             pub mod agent {
-                pub mod debug {
+                pub mod delegatedidentity {
                     pub mod v1 {
-                        include!("gen/spire.api.agent.debug.v1.rs");
+                        include!("gen/spire.api.agent.delegatedidentity.v1.rs");
                     }
                 }
                 pub mod logger {

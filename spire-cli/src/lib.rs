@@ -20,7 +20,7 @@ mod print;
 mod socket;
 mod terminal;
 
-pub use terminal::Terminal;
+pub use terminal::{Environment, Terminal};
 
 /// What is left to do once the command line has been looked at.
 #[derive(Clone, Debug, Eq, PartialEq)]

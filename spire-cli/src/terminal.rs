@@ -14,10 +14,13 @@ pub struct Terminal {
     /// Errors, usage and versions.
     pub stderr: Box<dyn Write + Send>,
     /// Looks up a variable of the environment.
-    pub environment: Box<dyn Fn(&str) -> Option<String> + Send>,
+    pub environment: Environment,
     /// When the command began.
     pub now: Timestamp,
 }
+
+/// Looks up a variable of the environment.
+pub type Environment = Box<dyn Fn(&str) -> Option<String> + Send>;
 
 impl Terminal {
     /// The terminal of this process.

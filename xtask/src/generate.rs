@@ -16,6 +16,7 @@ const CRATES: &[(&str, &str, &[&str])] = &[
             "agent_logger.proto",
             "bundle.proto",
             "debug.proto",
+            "delegated_identity.proto",
             "entry.proto",
             "localauthority.proto",
             "logger.proto",
@@ -100,4 +101,14 @@ fn collect(scratch: &Path, name: &str, files: &mut BTreeMap<PathBuf, Vec<u8>>) -
         files.insert(Path::new(name).join("src/gen").join(file), contents);
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_committed_code_is_what_would_be_generated() {
+        check(Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap()).unwrap();
+    }
 }

@@ -3,12 +3,12 @@
 pub struct GetInfoRequest {}
 impl ::prost::Name for GetInfoRequest {
     const NAME: &'static str = "GetInfoRequest";
-    const PACKAGE: &'static str = "spire.api.agent.debug.v1";
+    const PACKAGE: &'static str = "spire.agent.debug.v1";
     fn full_name() -> ::prost::alloc::string::String {
-        "spire.api.agent.debug.v1.GetInfoRequest".into()
+        "spire.agent.debug.v1.GetInfoRequest".into()
     }
     fn type_url() -> ::prost::alloc::string::String {
-        "/spire.api.agent.debug.v1.GetInfoRequest".into()
+        "/spire.agent.debug.v1.GetInfoRequest".into()
     }
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -34,7 +34,7 @@ pub mod get_info_response {
     #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
     pub struct Cert {
         #[prost(message, optional, tag = "1")]
-        pub id: ::core::option::Option<super::super::super::super::types::Spiffeid>,
+        pub id: ::core::option::Option<super::super::super::super::api::types::Spiffeid>,
         #[prost(int64, tag = "2")]
         pub expires_at: i64,
         #[prost(string, tag = "3")]
@@ -42,23 +42,23 @@ pub mod get_info_response {
     }
     impl ::prost::Name for Cert {
         const NAME: &'static str = "Cert";
-        const PACKAGE: &'static str = "spire.api.agent.debug.v1";
+        const PACKAGE: &'static str = "spire.agent.debug.v1";
         fn full_name() -> ::prost::alloc::string::String {
-            "spire.api.agent.debug.v1.GetInfoResponse.Cert".into()
+            "spire.agent.debug.v1.GetInfoResponse.Cert".into()
         }
         fn type_url() -> ::prost::alloc::string::String {
-            "/spire.api.agent.debug.v1.GetInfoResponse.Cert".into()
+            "/spire.agent.debug.v1.GetInfoResponse.Cert".into()
         }
     }
 }
 impl ::prost::Name for GetInfoResponse {
     const NAME: &'static str = "GetInfoResponse";
-    const PACKAGE: &'static str = "spire.api.agent.debug.v1";
+    const PACKAGE: &'static str = "spire.agent.debug.v1";
     fn full_name() -> ::prost::alloc::string::String {
-        "spire.api.agent.debug.v1.GetInfoResponse".into()
+        "spire.agent.debug.v1.GetInfoResponse".into()
     }
     fn type_url() -> ::prost::alloc::string::String {
-        "/spire.api.agent.debug.v1.GetInfoResponse".into()
+        "/spire.agent.debug.v1.GetInfoResponse".into()
     }
 }
 /// Generated client implementations.
@@ -158,11 +158,11 @@ pub mod debug_client {
                 })?;
             let codec = tonic_prost::ProstCodec::default();
             let path = http::uri::PathAndQuery::from_static(
-                "/spire.api.agent.debug.v1.Debug/GetInfo",
+                "/spire.agent.debug.v1.Debug/GetInfo",
             );
             let mut req = request.into_request();
             req.extensions_mut()
-                .insert(GrpcMethod::new("spire.api.agent.debug.v1.Debug", "GetInfo"));
+                .insert(GrpcMethod::new("spire.agent.debug.v1.Debug", "GetInfo"));
             self.inner.unary(req, path, codec).await
         }
     }
@@ -261,7 +261,7 @@ pub mod debug_server {
         }
         fn call(&mut self, req: http::Request<B>) -> Self::Future {
             match req.uri().path() {
-                "/spire.api.agent.debug.v1.Debug/GetInfo" => {
+                "/spire.agent.debug.v1.Debug/GetInfo" => {
                     #[allow(non_camel_case_types)]
                     struct GetInfoSvc<T: Debug>(pub Arc<T>);
                     impl<T: Debug> tonic::server::UnaryService<super::GetInfoRequest>
@@ -339,7 +339,7 @@ pub mod debug_server {
         }
     }
     /// Generated gRPC service name
-    pub const SERVICE_NAME: &str = "spire.api.agent.debug.v1.Debug";
+    pub const SERVICE_NAME: &str = "spire.agent.debug.v1.Debug";
     impl<T> tonic::server::NamedService for DebugServer<T> {
         const NAME: &'static str = SERVICE_NAME;
     }
