@@ -6,7 +6,19 @@ use spiffe_core::{Bundle, JwtAuthority, PublicKey, Timestamp, TrustDomain, Ttl, 
 use super::{ConvertError, time};
 use crate::proto::types;
 
-/// A whole bundle.
+/// A bundle that somebody gives to the server. Tainting is the server's own to say: what the message says of it is
+/// ignored.
+///
+/// # Errors
+/// The part that is malformed.
+pub fn from_request(wire: &types::Bundle) -> Result<Bundle, ConvertError> {
+    let mut bundle = from_proto(wire)?;
+    bundle.x509_authorities.iter_mut().for_each(|authority| authority.tainted = false);
+    bundle.jwt_authorities.iter_mut().for_each(|authority| authority.tainted = false);
+    Ok(bundle)
+}
+
+/// A bundle as a server hands it out.
 ///
 /// # Errors
 /// The part that is malformed.

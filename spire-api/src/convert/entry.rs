@@ -26,6 +26,28 @@ pub fn from_proto(wire: &types::Entry, trust_domain: &TrustDomain) -> Result<Reg
     Ok(converted)
 }
 
+/// An entry as a server hands it out: with its revision and the time of its creation.
+///
+/// It is taken as the server has taken it, whose rules for DNS names may be laxer than ours.
+///
+/// # Errors
+/// When an ID, a selector or a trust domain is malformed, the ID of the entry is missing, or it is of another trust
+/// domain.
+pub fn from_server(wire: &types::Entry, trust_domain: &TrustDomain) -> Result<RegistrationEntry, ConvertError> {
+    if wire.id.is_empty() {
+        return Err(ConvertError::new("missing entry ID"));
+    }
+    let checked = EntryMask { spiffe_id: false, selectors: false, dns_names: false, ..EntryMask::ALL };
+    let mut entry = masked_from_proto(wire, trust_domain, &checked)?;
+    entry.spiffe_id = id::member(wire.spiffe_id.as_ref(), trust_domain)
+        .map_err(|err| ConvertError::in_field("invalid spiffe ID", err))?;
+    entry.selectors = selector::many_from_proto(&wire.selectors)?;
+    entry.dns_names.clone_from(&wire.dns_names);
+    entry.revision_number = wire.revision_number;
+    entry.created_at = Timestamp::from_unix(wire.created_at);
+    Ok(entry)
+}
+
 /// The fields of an entry that `mask` names; the others hold placeholders and are not to be used.
 ///
 /// # Errors
@@ -69,7 +91,7 @@ pub fn masked_from_proto(
     }
     if mask.dns_names {
         for name in &wire.dns_names {
-            check_dns_name(name).map_err(|err| ConvertError::in_field(&format!("invalid DNS name {name:?}"), err))?;
+            check_dns_name(name).map_err(|err| ConvertError::in_field("invalid DNS name", err))?;
         }
         entry.dns_names.clone_from(&wire.dns_names);
     }
@@ -105,37 +127,47 @@ fn trust_domains(names: &[String]) -> Result<Vec<TrustDomain>, ConvertError> {
     Ok(trust_domains)
 }
 
-/// Checks a DNS name for a certificate: ASCII labels of letters, digits and inner dashes, a wildcard only as the whole
-/// first label.
+/// Checks a DNS name for a certificate: ASCII labels of letters, digits, underscores and inner dashes, a wildcard only
+/// as the whole first label.
+///
+/// Stricter than SPIRE, which takes blanks and other punctuation too; laxer in that the Punycode of an
+/// internationalised label is not decoded.
 ///
 /// # Errors
 /// The rule it breaks.
 pub fn check_dns_name(name: &str) -> Result<(), ConvertError> {
-    if name.is_empty() {
+    if !name.is_ascii() {
+        return Err(ConvertError::new("name must be ascii"));
+    }
+    let rest = match name.bytes().filter(|b| *b == b'*').count() {
+        0 => name,
+        1 => name.strip_prefix("*.").ok_or_else(|| ConvertError::new("wildcard must be first label"))?,
+        _ => return Err(ConvertError::new("too many wildcards")),
+    };
+    if rest.trim().is_empty() {
         return Err(ConvertError::new("empty or only whitespace"));
+    }
+    if rest.ends_with('.') {
+        return Err(ConvertError::new("domain ends with dot"));
     }
     if name.len() > MAX_DNS_NAME_LENGTH {
         return Err(ConvertError::new(format!("length is over {MAX_DNS_NAME_LENGTH} bytes")));
     }
-    let rest = name.strip_prefix("*.").unwrap_or(name);
-    if rest.contains('*') {
-        return Err(ConvertError::new("wildcard is only allowed as the whole first label"));
+    match rest.split('.').find(|label| !is_dns_label(label)) {
+        Some(label) => Err(ConvertError::new(format!("invalid label {label:?}"))),
+        None => Ok(()),
     }
-    for label in rest.split('.') {
-        if label.is_empty() {
-            return Err(ConvertError::new("a label is empty"));
-        }
-        if label.len() > MAX_DNS_LABEL_LENGTH {
-            return Err(ConvertError::new(format!("a label is over {MAX_DNS_LABEL_LENGTH} bytes")));
-        }
-        if label.starts_with('-') || label.ends_with('-') {
-            return Err(ConvertError::new("a label begins or ends with a dash"));
-        }
-        if !label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-') {
-            return Err(ConvertError::new("only letters, digits and dashes are allowed in a label"));
-        }
-    }
-    Ok(())
+}
+
+/// Whether it is a label: short, of the permitted characters, dashes only inside, and two of them as the third and
+/// fourth character only where they mark an internationalised name (RFC 5891 §4.2.3.1).
+fn is_dns_label(label: &str) -> bool {
+    let marked = label.get(2..4) == Some("--");
+    (1..=MAX_DNS_LABEL_LENGTH).contains(&label.len())
+        && label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
+        && !label.starts_with('-')
+        && !label.ends_with('-')
+        && (!marked || label.starts_with("xn--"))
 }
 
 /// To the wire, with the fields that `mask` names; the ID always.
@@ -291,6 +323,18 @@ mod tests {
     }
 
     #[test]
+    fn what_a_server_hands_out_keeps_its_revision() {
+        let mut wire = wire();
+        wire.revision_number = 4;
+        wire.created_at = 9;
+        wire.dns_names = vec!["not for us".into()];
+        let entry = from_server(&wire, &own()).unwrap();
+        assert_eq!(to_proto(&entry, &EntryMask::ALL), wire);
+        wire.id.clear();
+        assert_eq!(from_server(&wire, &own()).unwrap_err().to_string(), "missing entry ID");
+    }
+
+    #[test]
     fn each_broken_field_is_named() {
         let error = |change: &dyn Fn(&mut types::Entry)| {
             let mut wire = wire();
@@ -302,7 +346,7 @@ mod tests {
         assert_eq!(error(&|e| e.selectors.clear()), "selector list is empty");
         assert_eq!(error(&|e| e.selectors[0].value.clear()), "missing selector value");
         assert_eq!(error(&|e| e.x509_svid_ttl = -1), "X509-SVID TTL must not be negative");
-        assert!(error(&|e| e.dns_names[0] = "a..b".into()).starts_with("invalid DNS name \"a..b\""));
+        assert!(error(&|e| e.dns_names[0] = "a..b".into()).starts_with("invalid DNS name: invalid label"));
         assert!(error(&|e| e.federates_with[0] = "Other".into()).starts_with("invalid federated trust domain"));
         assert!(error(&|e| e.id = "a b".into()).starts_with("entry ID must be"));
     }
@@ -319,11 +363,25 @@ mod tests {
 
     #[test]
     fn dns_names_follow_the_rules() {
-        for name in ["a", "a.b", "*.a.b", "xn--bcher-kva.example", "A-1.b"] {
+        for name in ["a", "a.b", "*.a.b", "xn--bcher-kva.example", "A-1.b", "a_b"] {
             assert!(check_dns_name(name).is_ok(), "{name}");
         }
-        for name in ["", "a.", ".a", "*", "a.*.b", "**.a", "-a.b", "a b", "ä.b", "a_b"] {
-            assert!(check_dns_name(name).is_err(), "{name}");
+        let long = "a".repeat(64);
+        for (name, error) in [
+            ("", "empty or only whitespace"),
+            ("*.", "empty or only whitespace"),
+            ("a.", "domain ends with dot"),
+            (".a", "invalid label \"\""),
+            ("*", "wildcard must be first label"),
+            ("a.*.b", "wildcard must be first label"),
+            ("**.a", "too many wildcards"),
+            ("ä.b", "name must be ascii"),
+            ("-a.b", "invalid label \"-a\""),
+            ("a b", "invalid label \"a b\""),
+            ("ab--c", "invalid label \"ab--c\""),
+            (long.as_str(), &format!("invalid label {long:?}")),
+        ] {
+            assert_eq!(check_dns_name(name).unwrap_err().to_string(), error, "{name}");
         }
     }
 }

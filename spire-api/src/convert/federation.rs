@@ -25,7 +25,7 @@ pub fn from_proto(
                 .map_err(|err| ConvertError::in_field("failed to parse endpoint SPIFFE ID", err))?,
         },
     };
-    let bundle = wire.trust_domain_bundle.as_ref().map(bundle::from_proto).transpose()?;
+    let bundle = wire.trust_domain_bundle.as_ref().map(bundle::from_request).transpose()?;
     if bundle.as_ref().is_some_and(|bundle| bundle.trust_domain != trust_domain) {
         return Err(ConvertError::new("trust domain bundle does not match the relationship's trust domain"));
     }

@@ -16,12 +16,7 @@ pub fn from_proto(id: Option<&types::Spiffeid>) -> Result<SpiffeId, ConvertError
     let id = id.ok_or_else(|| ConvertError::new("request must specify SPIFFE ID"))?;
     let invalid = |err| ConvertError::new(format!("{err}"));
     let trust_domain = TrustDomain::parse_name_or_id(&id.trust_domain).map_err(invalid)?;
-    // Clients may leave the leading slash out.
-    if id.path.is_empty() || id.path.starts_with('/') {
-        trust_domain.join(&id.path).map_err(invalid)
-    } else {
-        trust_domain.join(&format!("/{}", id.path)).map_err(invalid)
-    }
+    trust_domain.join(&id.path).map_err(invalid)
 }
 
 /// An ID with a path in `trust_domain`.
@@ -49,16 +44,12 @@ pub fn workload(id: Option<&types::Spiffeid>, trust_domain: &TrustDomain) -> Res
 /// # Errors
 /// As [`member`], and for paths that are no agent's.
 pub fn agent(id: Option<&types::Spiffeid>, trust_domain: &TrustDomain) -> Result<SpiffeId, ConvertError> {
-    let id = member(id, trust_domain)?;
-    if is_agent(&id) {
-        Ok(id)
-    } else {
-        Err(ConvertError::new(format!(
-            "{:?} is not an agent in trust domain {:?}; path is not in the agent namespace",
-            id.as_str(),
-            trust_domain.as_str()
-        )))
+    let id = from_proto(id)?;
+    check_role(&id, trust_domain, "an agent in")?;
+    if !is_agent(&id) {
+        return Err(unfit(&id, trust_domain, "an agent in", "path is not in the agent namespace"));
     }
+    Ok(id)
 }
 
 /// Whether the path is below `/spire/agent/`.
@@ -78,17 +69,7 @@ pub fn is_reserved(id: &SpiffeId) -> bool {
 /// # Errors
 /// When it is foreign, or the trust domain's own.
 pub fn check_member(id: &SpiffeId, trust_domain: &TrustDomain) -> Result<(), ConvertError> {
-    if !id.is_member_of(trust_domain) {
-        Err(ConvertError::new(format!("{:?} is not a member of trust domain {:?}", id.as_str(), trust_domain.as_str())))
-    } else if id.path().is_empty() {
-        Err(ConvertError::new(format!(
-            "{:?} is not a member of trust domain {:?}; path is empty",
-            id.as_str(),
-            trust_domain.as_str()
-        )))
-    } else {
-        Ok(())
-    }
+    check_role(id, trust_domain, MEMBER)
 }
 
 /// Whether an ID may be a workload's in `trust_domain`.
@@ -96,15 +77,31 @@ pub fn check_member(id: &SpiffeId, trust_domain: &TrustDomain) -> Result<(), Con
 /// # Errors
 /// As [`check_member`], and for reserved paths.
 pub fn check_workload(id: &SpiffeId, trust_domain: &TrustDomain) -> Result<(), ConvertError> {
-    check_member(id, trust_domain)?;
+    const WORKLOAD: &str = "a workload in";
+    check_role(id, trust_domain, WORKLOAD)?;
     if is_reserved(id) {
-        return Err(ConvertError::new(format!(
-            "{:?} is not a workload in trust domain {:?}; path is in the reserved namespace",
-            id.as_str(),
-            trust_domain.as_str()
-        )));
+        return Err(unfit(id, trust_domain, WORKLOAD, "path is in the reserved namespace"));
     }
     Ok(())
+}
+
+const MEMBER: &str = "a member of";
+
+/// In the trust domain, and with a path; worded by the role that the ID was to play.
+fn check_role(id: &SpiffeId, trust_domain: &TrustDomain, role: &str) -> Result<(), ConvertError> {
+    if !id.is_member_of(trust_domain) {
+        let (id, trust_domain) = (id.as_str(), trust_domain.as_str());
+        return Err(ConvertError::new(format!("{id:?} is not {MEMBER} trust domain {trust_domain:?}")));
+    }
+    if id.path().is_empty() {
+        return Err(unfit(id, trust_domain, role, "path is empty"));
+    }
+    Ok(())
+}
+
+fn unfit(id: &SpiffeId, trust_domain: &TrustDomain, role: &str, why: &str) -> ConvertError {
+    let (id, trust_domain) = (id.as_str(), trust_domain.as_str());
+    ConvertError::new(format!("{id:?} is not {role} trust domain {trust_domain:?}; {why}"))
 }
 
 /// To the wire.
@@ -133,6 +130,22 @@ mod tests {
         assert!(agent(Some(&wire("example.org", "/spire/agent/x/y")), &own).is_ok());
         assert!(agent(Some(&wire("example.org", "/spire/agent")), &own).is_err());
         assert!(member(Some(&wire("other.org", "/a")), &own).is_err());
+    }
+
+    #[test]
+    fn unfit_ids_are_told_why_in_spires_words() {
+        let own = TrustDomain::parse("example.org").unwrap();
+        let text = |outcome: Result<SpiffeId, ConvertError>| outcome.unwrap_err().to_string();
+        let own_id = wire("example.org", "");
+        assert_eq!(
+            text(workload(Some(&own_id), &own)),
+            "\"spiffe://example.org\" is not a workload in trust domain \"example.org\"; path is empty"
+        );
+        assert_eq!(
+            text(agent(Some(&wire("other.org", "/a")), &own)),
+            "\"spiffe://other.org/a\" is not a member of trust domain \"example.org\""
+        );
+        assert!(from_proto(Some(&wire("example.org", "a"))).is_err(), "the leading slash is part of a path");
     }
 
     #[test]
