@@ -71,6 +71,11 @@ fn rewrite(definition: &Command, words: &[String]) -> Result<Vec<String>, FlagEr
                     None => words.next().ok_or_else(|| FlagError(format!("flag needs an argument: -{name}")))?,
                 };
                 let prefix = format!("{prefix}=");
+                let earlier = rewritten.iter().rev().find_map(|word| word.strip_prefix(&prefix));
+                if let Some(earlier) = earlier.filter(|earlier| name == ONCE && !earlier.eq_ignore_ascii_case(value)) {
+                    let why = format!("the output format has already been set to {earlier:?}");
+                    return Err(FlagError(format!("invalid value {value:?} for flag -{name}: {why}")));
+                }
                 if !matches!(action, ArgAction::Append) {
                     rewritten.retain(|word| !word.starts_with(&prefix));
                 }
@@ -80,6 +85,9 @@ fn rewrite(definition: &Command, words: &[String]) -> Result<Vec<String>, FlagEr
     }
     Ok(rewritten)
 }
+
+/// The flag whose last value does not win: different ones contradict each other.
+const ONCE: &str = "output";
 
 /// The listing of a command's flags, as Go prints it.
 pub(crate) fn usage(name: &str, definition: &Command) -> String {

@@ -574,6 +574,9 @@ async fn words_that_name_no_command_get_help() {
     let run = with("token generate -output xml", "", &[]).await;
     let error = "invalid value \"xml\" for flag -output: bad formatter flag: unknown format option: \"xml\"\n";
     assert!(run.code == 1 && run.stderr.starts_with(&format!("{error}Usage of generate:\n")), "{}", run.stderr);
+    let run = with("token generate -output json -output pretty", "", &[]).await;
+    let error = "invalid value \"pretty\" for flag -output: the output format has already been set to \"json\"\n";
+    assert!(run.code == 1 && run.stderr.starts_with(error), "{}", run.stderr);
 }
 
 #[tokio::test]
