@@ -245,7 +245,9 @@ mod tests {
     #[test]
     fn a_local_caller_never_passes_as_agent_or_downstream() {
         let local = Caller::Local { uid: Some(0), gid: Some(0), pid: Some(1) };
-        for method in ["/spire.api.server.svid.v1.SVID/NewJWTSVID", "/spire.api.server.svid.v1.SVID/NewDownstreamX509CA"] {
+        for method in
+            ["/spire.api.server.svid.v1.SVID/NewJWTSVID", "/spire.api.server.svid.v1.SVID/NewDownstreamX509CA"]
+        {
             assert!(judge_transport(allowed(method).unwrap(), &local, &[]).is_none());
         }
     }

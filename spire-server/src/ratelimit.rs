@@ -46,7 +46,8 @@ impl governor::clock::Clock for TokioClock {
     }
 }
 
-type Limiter = RateLimiter<IpAddr, DefaultKeyedStateStore<IpAddr>, TokioClock, governor::middleware::NoOpMiddleware<Duration>>;
+type Limiter =
+    RateLimiter<IpAddr, DefaultKeyedStateStore<IpAddr>, TokioClock, governor::middleware::NoOpMiddleware<Duration>>;
 
 /// One class of RPCs that share a budget.
 #[derive(Debug)]

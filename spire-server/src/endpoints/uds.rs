@@ -39,7 +39,9 @@ impl UdsListener {
                 }
                 std::fs::remove_file(path).map_err(failed)?;
             }
-            Ok(_) => return Err(failed(io::Error::new(io::ErrorKind::AlreadyExists, "a file that is no socket is there"))),
+            Ok(_) => {
+                return Err(failed(io::Error::new(io::ErrorKind::AlreadyExists, "a file that is no socket is there")));
+            }
             Err(err) if err.kind() == io::ErrorKind::NotFound => {}
             Err(err) => return Err(failed(err)),
         }

@@ -1,0 +1,1 @@
+//! Agents: attestation, renewal, and their records.

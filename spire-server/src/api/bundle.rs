@@ -1,0 +1,1 @@
+//! Bundles: the own one and those of other trust domains.

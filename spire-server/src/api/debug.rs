@@ -1,0 +1,1 @@
+//! What the server is up to, for who debugs it.

@@ -1,0 +1,1 @@
+//! The log level, at run time.

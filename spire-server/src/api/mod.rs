@@ -1,0 +1,42 @@
+//! The gRPC services, one a file: convert, call, convert back.
+//!
+//! Before a handler runs, the layer in `endpoints` has found out who calls and whether it may ([`crate::authz`]);
+//! handlers find the outcome with [`caller`] and [`role`].
+
+mod agent;
+mod authorized_entries;
+mod bundle;
+mod debug;
+mod entry;
+mod health;
+mod local_authority;
+mod logger;
+mod svid;
+mod trust_domain;
+
+use spire_api::status;
+use tonic::{Extensions, Status};
+
+use crate::authz::Role;
+use crate::caller::Caller;
+
+/// Who calls: `caller(request.extensions())`.
+///
+/// # Errors
+/// `Internal` where the layer did not run, which is our mistake.
+pub(crate) fn caller(extensions: &Extensions) -> Result<&Caller, Status> {
+    extensions.get::<Caller>().ok_or_else(|| Status::internal("caller is not known"))
+}
+
+/// In which role the caller was admitted.
+///
+/// # Errors
+/// `Internal` where the layer did not run, which is our mistake.
+pub(crate) fn role(extensions: &Extensions) -> Result<&Role, Status> {
+    extensions.get::<Role>().ok_or_else(|| Status::internal("caller has no role"))
+}
+
+/// A failure of the store, by what was attempted.
+pub(crate) fn store_failed(attempt: &str, err: &spire_datastore::Error) -> Status {
+    status::status(status::code(err.kind()), attempt, err)
+}

@@ -1,0 +1,1 @@
+//! SVIDs: for agents' workloads, for downstream servers, and by hand.

@@ -1,0 +1,4 @@
+//! Where the server listens.
+
+pub(crate) mod tcp;
+pub(crate) mod uds;
