@@ -1,4 +1,5 @@
 //! (about to be written)
 #![forbid(unsafe_code)]
 
+pub mod config;
 pub mod endpoints;

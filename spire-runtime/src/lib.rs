@@ -7,10 +7,12 @@
 
 pub mod backoff;
 pub mod clock;
+pub mod health;
 pub mod log;
 #[cfg(feature = "sim")]
 pub mod sim;
 pub mod tasks;
+pub mod telemetry;
 mod tls_time;
 
 pub use backoff::Backoff;

@@ -94,6 +94,25 @@ pub enum LogFormat {
     Json,
 }
 
+/// How a process logs, as SPIRE configures it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogConfig {
+    /// `log_level`
+    pub level: LogLevel,
+    /// `log_format`
+    pub format: LogFormat,
+    /// `log_file`; `None` is standard output.
+    pub file: Option<PathBuf>,
+    /// `log_source_location`: file and line of each message.
+    pub source_location: bool,
+}
+
+impl Default for LogConfig {
+    fn default() -> Self {
+        Self { level: LogLevel::Info, format: LogFormat::Text, file: None, source_location: false }
+    }
+}
+
 /// The logs of a process: a handle to change them while it runs. Clones share it.
 #[derive(Clone, Debug)]
 pub struct Logging {

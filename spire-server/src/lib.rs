@@ -12,6 +12,7 @@ pub mod attestation;
 pub mod authority;
 pub mod authz;
 pub mod caller;
+pub mod config;
 mod endpoints;
 pub mod entries;
 mod error;
