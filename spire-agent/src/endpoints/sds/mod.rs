@@ -1,7 +1,7 @@
 //! Envoy's secret discovery (SDS v3), over the same identities as the Workload API.
 //!
-//! Envoy asks for secrets by name and is sent new ones on the same stream. What it gets is in [`resources`], when it
-//! gets it in [`exchange`].
+//! Envoy asks for secrets by name and is sent new ones on the same stream. What it gets is in `resources.rs`, when it
+//! gets it in `exchange.rs`.
 
 mod exchange;
 mod resources;
