@@ -111,6 +111,16 @@ pub enum Error {
     /// TLS cannot be set up on this side.
     #[error("TLS settings: {0}")]
     TlsSettings(#[from] rustls::Error),
+    /// No certificate was to be had by ACME.
+    #[error("ACME at {directory_url}: failed to {attempt}: {reason}")]
+    Acme {
+        /// The directory that was asked.
+        directory_url: String,
+        /// What was attempted.
+        attempt: &'static str,
+        /// What the directory said, or what is wrong with its answer.
+        reason: String,
+    },
     /// The serving certificate or its key cannot be used.
     #[error("serving certificate {path}: {reason}", path = .path.display())]
     ServingCertificate {
@@ -139,6 +149,7 @@ impl Error {
             | Self::TooLong { .. }
             | Self::Document(_)
             | Self::Older { .. }
+            | Self::Acme { .. }
             | Self::TlsSettings(_) => ErrorKind::Internal,
         }
     }

@@ -9,7 +9,7 @@ use std::{
 
 use async_trait::async_trait;
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, KeyUsagePurpose, date_time_ymd};
-use rustls::{RootCertStore, crypto::CryptoProvider, time_provider::TimeProvider};
+use rustls::{RootCertStore, time_provider::TimeProvider};
 use rustls_pki_types::UnixTime;
 use spiffe_core::{
     Bundle, BundleSet, SpiffeId, Timestamp, TrustDomain, Ttl,
@@ -31,6 +31,10 @@ use tokio::{
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
 use tokio_util::sync::CancellationToken;
 
+use common::{believes_all, provider};
+
+mod common;
+
 const NOW: Timestamp = Timestamp::from_unix(1_800_000_000);
 const NEVER: Duration = Duration::from_secs(1_000_000);
 
@@ -41,10 +45,6 @@ impl TimeProvider for At {
     fn current_time(&self) -> Option<UnixTime> {
         Some(UnixTime::since_unix_epoch(Duration::from_secs(self.0.as_unix().try_into().unwrap())))
     }
-}
-
-fn provider() -> Arc<CryptoProvider> {
-    Arc::new(rustls::crypto::ring::default_provider())
 }
 
 fn settings() -> Settings {
@@ -253,56 +253,14 @@ mod our_endpoint {
         let (near, far) = tokio::io::duplex(16 * 1024);
         let endpoint = endpoint.clone();
         tokio::spawn(async move { endpoint.serve_connection(far, "test").await });
-        let any = spiffe_core::tls::authorize_any();
-        // The bundle does not matter: what is tested comes after the handshake.
-        let authority_of_nobody = Live::default();
-        let mut config = spiffe_core::tls::client_config(authority_of_nobody, any, &settings()).unwrap();
-        config.dangerous().set_certificate_verifier(Arc::new(BelievesAll));
-        let connector = tokio_rustls::TlsConnector::from(Arc::new(config));
+        // The certificate does not matter: what is tested comes after the handshake.
+        let connector = tokio_rustls::TlsConnector::from(Arc::new(believes_all()));
         let mut stream = connector.connect(spiffe_core::tls::server_name(), near).await.unwrap();
         stream.write_all(request.as_bytes()).await.unwrap();
         let mut answer = String::new();
         // A missing close_notify is an error, after all has been read.
         let _ = stream.read_to_string(&mut answer).await;
         answer
-    }
-
-    #[derive(Debug)]
-    struct BelievesAll;
-
-    impl rustls::client::danger::ServerCertVerifier for BelievesAll {
-        fn verify_server_cert(
-            &self,
-            _: &rustls_pki_types::CertificateDer<'_>,
-            _: &[rustls_pki_types::CertificateDer<'_>],
-            _: &rustls_pki_types::ServerName<'_>,
-            _: &[u8],
-            _: UnixTime,
-        ) -> Result<rustls::client::danger::ServerCertVerified, rustls::Error> {
-            Ok(rustls::client::danger::ServerCertVerified::assertion())
-        }
-
-        fn verify_tls12_signature(
-            &self,
-            _: &[u8],
-            _: &rustls_pki_types::CertificateDer<'_>,
-            _: &rustls::DigitallySignedStruct,
-        ) -> Result<rustls::client::danger::HandshakeSignatureValid, rustls::Error> {
-            Ok(rustls::client::danger::HandshakeSignatureValid::assertion())
-        }
-
-        fn verify_tls13_signature(
-            &self,
-            _: &[u8],
-            _: &rustls_pki_types::CertificateDer<'_>,
-            _: &rustls::DigitallySignedStruct,
-        ) -> Result<rustls::client::danger::HandshakeSignatureValid, rustls::Error> {
-            Ok(rustls::client::danger::HandshakeSignatureValid::assertion())
-        }
-
-        fn supported_verify_schemes(&self) -> Vec<rustls::SignatureScheme> {
-            provider().signature_verification_algorithms.supported_schemes()
-        }
     }
 
     #[tokio::test(start_paused = true)]

@@ -1,11 +1,14 @@
 //! One GET over HTTP/1.1.
 
-use std::pin::pin;
+use std::{convert::Infallible, pin::pin};
 
 use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt, Empty};
-use hyper::{body::Incoming, client::conn::http1};
+use hyper::{
+    body::{Body, Incoming},
+    client::conn::http1,
+};
 use hyper_util::rt::TokioIo;
 use spiffe_core::bundle::MAX_DOCUMENT_LENGTH;
 
@@ -14,21 +17,35 @@ use crate::{Error, Stage};
 
 /// Asks for `url` over `stream` and gives the document.
 pub(super) async fn get(url: &EndpointUrl, stream: impl Connection + 'static) -> Result<Vec<u8>, Error> {
+    converse(url, stream, |sender| document(url, sender)).await
+}
+
+/// Has `exchange` send its one request over `stream`.
+pub(crate) async fn converse<B, T, F, R>(
+    url: &EndpointUrl,
+    stream: impl Connection + 'static,
+    exchange: F,
+) -> Result<T, Error>
+where
+    B: Body<Data = Bytes, Error = Infallible> + 'static,
+    F: FnOnce(http1::SendRequest<B>) -> R,
+    R: Future<Output = Result<T, Error>>,
+{
     let failed = |source| Error::Http { host: url.host_and_port(), source };
     let handshake =
         http1::Builder::new().max_headers(MAX_HEADERS).max_buf_size(MAX_HEAD_BYTES).handshake(TokioIo::new(stream));
     let (sender, connection) = handshake.await.map_err(failed)?;
-    let (mut exchange, mut connection) = (pin!(document(url, sender)), pin!(connection));
+    let (mut exchange, mut connection) = (pin!(exchange(sender)), pin!(connection));
     // The connection has to be driven for the exchange to go on; once it has ended, the exchange ends on what has come.
     let broke = tokio::select! {
         biased;
-        document = &mut exchange => return document,
+        answer = &mut exchange => return answer,
         ended = &mut connection => ended.err(),
     };
     match (exchange.await, broke) {
         // All that the exchange knows is that nothing comes any more.
         (Err(Error::Http { source, .. }), Some(broke)) if source.is_canceled() => Err(failed(broke)),
-        (document, _) => document,
+        (answer, _) => answer,
     }
 }
 
@@ -67,7 +84,8 @@ fn request(url: &EndpointUrl) -> Result<Request<Empty<Bytes>>, Error> {
         .map_err(|_| Error::Url { url: url.host_and_port(), reason: "makes no HTTP request" })
 }
 
-async fn read(url: &EndpointUrl, answer: Response<Incoming>, limit: usize) -> Result<Vec<u8>, Error> {
+/// The body, of at most `limit` bytes.
+pub(crate) async fn read(url: &EndpointUrl, answer: Response<Incoming>, limit: usize) -> Result<Vec<u8>, Error> {
     let mut body = answer.into_body();
     let mut bytes = Vec::new();
     while let Some(frame) = body.frame().await {
@@ -82,16 +100,16 @@ async fn read(url: &EndpointUrl, answer: Response<Incoming>, limit: usize) -> Re
 }
 
 /// The beginning of what a stranger says, fit for a log.
-fn readable(bytes: &[u8]) -> String {
+pub(crate) fn readable(bytes: &[u8]) -> String {
     let beginning = bytes.get(..MAX_SHOWN_BYTES).unwrap_or(bytes);
     String::from_utf8_lossy(beginning).chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
 }
 
-const USER_AGENT: &str = concat!("spire-server/", env!("CARGO_PKG_VERSION"));
+pub(crate) const USER_AGENT: &str = concat!("spire-server/", env!("CARGO_PKG_VERSION"));
 
 const MAX_HEADERS: usize = 64;
 const MAX_HEAD_BYTES: usize = 32 * 1024;
-/// Of an answer that is no bundle, this much is read.
-const MAX_MESSAGE_BYTES: usize = 64 * 1024;
+/// Of an answer that is not what was asked for, this much is read.
+pub(crate) const MAX_MESSAGE_BYTES: usize = 64 * 1024;
 /// And this much is shown.
 const MAX_SHOWN_BYTES: usize = 1024;

@@ -12,12 +12,12 @@ use spiffe_core::{
 };
 use spire_types::{EndpointProfile, FederationRelationship};
 use tokio::time::timeout;
-use tokio_rustls::TlsConnector;
+use tokio_rustls::{TlsConnector, client::TlsStream};
 
 use crate::{Error, Stage};
 
 pub mod connect;
-mod exchange;
+pub(crate) mod exchange;
 pub mod https_spiffe;
 pub mod https_web;
 mod url;
@@ -89,7 +89,11 @@ impl Fetcher {
         judge(parsed.bundle, known.get(&trust_domain).map(|bundle| &**bundle))
     }
 
-    async fn client_config(&self, profile: &EndpointProfile, known: &BundleSet) -> Result<ClientConfig, Error> {
+    pub(crate) async fn client_config(
+        &self,
+        profile: &EndpointProfile,
+        known: &BundleSet,
+    ) -> Result<ClientConfig, Error> {
         match profile {
             EndpointProfile::HttpsSpiffe { endpoint_id } => {
                 https_spiffe::client_config(endpoint_id, known, &self.settings)
@@ -100,15 +104,21 @@ impl Fetcher {
     }
 
     async fn get(&self, url: &EndpointUrl, config: ClientConfig) -> Result<Vec<u8>, Error> {
+        exchange::get(url, self.connect(url, config).await?).await
+    }
+
+    /// A connection to the host of `url` that is authentic by `config`.
+    pub(crate) async fn connect(
+        &self,
+        url: &EndpointUrl,
+        config: ClientConfig,
+    ) -> Result<TlsStream<Box<dyn Connection>>, Error> {
         let host = url.host_and_port();
         let connection = within(CONNECT_DEADLINE, Stage::Connect, self.connector.connect(url.host(), url.port()))
             .await?
             .map_err(|source| Error::Connect { host: host.clone(), source })?;
         let handshake = TlsConnector::from(Arc::new(config)).connect(url.server_name()?, connection);
-        let stream = within(HANDSHAKE_DEADLINE, Stage::Handshake, handshake)
-            .await?
-            .map_err(|source| Error::Tls { host, source })?;
-        exchange::get(url, stream).await
+        within(HANDSHAKE_DEADLINE, Stage::Handshake, handshake).await?.map_err(|source| Error::Tls { host, source })
     }
 }
 
@@ -127,7 +137,7 @@ fn judge(fetched: Bundle, current: Option<&Bundle>) -> Result<Fetched, Error> {
     Ok(Fetched { bundle: fetched, changed })
 }
 
-async fn within<F: Future>(limit: Duration, stage: Stage, future: F) -> Result<F::Output, Error> {
+pub(crate) async fn within<F: Future>(limit: Duration, stage: Stage, future: F) -> Result<F::Output, Error> {
     timeout(limit, future).await.map_err(|_| Error::Timeout { stage, limit })
 }
 

@@ -70,12 +70,12 @@ impl EndpointUrl {
     }
 
     /// What the `Host` header says.
-    pub(super) fn host_header(&self) -> &str {
+    pub(crate) fn host_header(&self) -> &str {
         self.uri.authority().map_or("", |authority| authority.as_str().trim_end_matches(':'))
     }
 
     /// Path and query.
-    pub(super) fn target(&self) -> &str {
+    pub(crate) fn target(&self) -> &str {
         self.uri
             .path_and_query()
             .map(http::uri::PathAndQuery::as_str)

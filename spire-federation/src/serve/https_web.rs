@@ -96,6 +96,9 @@ impl fmt::Debug for ServingCertificate {
     }
 }
 
+/// The application protocol that an ACME server speaks to validate a name (RFC 8737 §6.2).
+pub(super) const ALPN_ACME_TLS: &[u8] = b"acme-tls/1";
+
 /// TLS that shows what `certificate` resolves to, to clients that stay anonymous.
 ///
 /// # Errors

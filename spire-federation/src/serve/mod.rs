@@ -1,8 +1,8 @@
 //! The bundle endpoint: gives the own trust domain's bundle to anyone who asks.
 //!
 //! `GET /` answers with the document; nobody is asked for a certificate. What the endpoint shows of itself is the
-//! profile's matter: [`https_spiffe`] or [`https_web`] makes the TLS configuration. A profile whose certificates come
-//! from ACME is one more maker of such a configuration.
+//! profile's matter: [`https_spiffe`] or [`https_web`] makes the TLS configuration; the latter's certificate comes from
+//! files ([`ServingCertificate`]) or is ordered by ACME (`acme`, with the feature of that name).
 //!
 //! Standard: SPIFFE Federation §5.2.1.3 and §5.2.2.3.
 
@@ -17,6 +17,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::fetch::Connection;
 
+#[cfg(feature = "acme")]
+pub mod acme;
 mod answer;
 pub mod https_spiffe;
 pub mod https_web;
@@ -85,6 +87,10 @@ impl BundleEndpoint {
     pub async fn serve_connection(&self, connection: impl Connection + 'static, peer: &str) {
         let served = async {
             match self.tls.accept(connection).await {
+                // Who validates a name has seen all it wants in the handshake (RFC 8737 §3).
+                Ok(stream) if stream.get_ref().1.alpn_protocol() == Some(https_web::ALPN_ACME_TLS) => {
+                    tracing::debug!(peer, "ACME challenge answered by bundle endpoint");
+                }
                 Ok(stream) => answer::serve(self, stream, peer).await,
                 Err(error) => tracing::debug!(%error, peer, "TLS handshake with bundle endpoint failed"),
             }
