@@ -3,7 +3,7 @@
 //! A method that has no row is denied to everybody; a test enumerates the service definitions, so none is forgotten.
 
 use spiffe_core::{SpiffeId, Timestamp};
-use spire_types::RegistrationEntry;
+use spire_types::{AttestedNode, RegistrationEntry};
 
 use crate::caller::Caller;
 
@@ -20,6 +20,14 @@ pub struct Allowed {
     pub downstream: bool,
     /// Attested agents.
     pub agent: bool,
+}
+
+impl Allowed {
+    /// Whether the method is not even there for callers on the network.
+    #[must_use]
+    pub fn is_only_local(self) -> bool {
+        self == LOCAL
+    }
 }
 
 const NOBODY: Allowed = Allowed { any: false, local: false, admin: false, downstream: false, agent: false };
@@ -155,12 +163,18 @@ pub enum AgentDenial {
 }
 
 /// What is on record about an agent, as far as authorization asks.
-#[derive(Clone, Debug, Default)]
-pub struct AgentSerials {
+#[derive(Clone, Copy, Debug, Default)]
+pub struct AgentSerials<'a> {
     /// Serial number of the SVID in use, decimal; `None` when banned.
-    pub current: Option<String>,
+    pub current: Option<&'a str>,
     /// Serial number of a renewed SVID that has not been used yet.
-    pub new: Option<String>,
+    pub new: Option<&'a str>,
+}
+
+impl<'a> From<&'a AttestedNode> for AgentSerials<'a> {
+    fn from(node: &'a AttestedNode) -> Self {
+        Self { current: node.serial.as_deref(), new: node.new_serial.as_deref() }
+    }
 }
 
 /// An agent that was admitted.
@@ -179,17 +193,17 @@ pub enum AgentAdmission {
 pub fn judge_agent(
     leaf_serial: &str,
     leaf_not_after: Timestamp,
-    record: Option<&AgentSerials>,
+    record: Option<AgentSerials<'_>>,
     now: Timestamp,
 ) -> Result<AgentAdmission, AgentDenial> {
     if leaf_not_after < now {
         return Err(AgentDenial::Expired);
     }
     let record = record.ok_or(AgentDenial::NotAttested)?;
-    let current = record.current.as_deref().ok_or(AgentDenial::Banned)?;
+    let current = record.current.ok_or(AgentDenial::Banned)?;
     if current == leaf_serial {
         Ok(AgentAdmission::Current)
-    } else if record.new.as_deref() == Some(leaf_serial) {
+    } else if record.new == Some(leaf_serial) {
         Ok(AgentAdmission::Promote)
     } else {
         Err(AgentDenial::NotActive)
@@ -214,8 +228,8 @@ pub fn judge_transport(allowed: Allowed, caller: &Caller, admin_ids: &[SpiffeId]
 mod tests {
     use super::*;
 
-    fn serials(current: Option<&str>, new: Option<&str>) -> AgentSerials {
-        AgentSerials { current: current.map(Into::into), new: new.map(Into::into) }
+    fn serials<'a>(current: Option<&'a str>, new: Option<&'a str>) -> AgentSerials<'a> {
+        AgentSerials { current, new }
     }
 
     #[test]
@@ -229,15 +243,15 @@ mod tests {
     fn an_agent_is_judged_by_the_serial_number_on_record() {
         let now = Timestamp::from_unix(1000);
         let later = Timestamp::from_unix(2000);
-        let judge = |record: Option<&AgentSerials>| judge_agent("7", later, record, now);
+        let judge = |record: Option<AgentSerials<'_>>| judge_agent("7", later, record, now);
         assert_eq!(judge(None), Err(AgentDenial::NotAttested));
-        assert_eq!(judge(Some(&serials(None, None))), Err(AgentDenial::Banned));
-        assert_eq!(judge(Some(&serials(None, Some("7")))), Err(AgentDenial::Banned));
-        assert_eq!(judge(Some(&serials(Some("7"), None))), Ok(AgentAdmission::Current));
-        assert_eq!(judge(Some(&serials(Some("6"), Some("7")))), Ok(AgentAdmission::Promote));
-        assert_eq!(judge(Some(&serials(Some("6"), Some("8")))), Err(AgentDenial::NotActive));
+        assert_eq!(judge(Some(serials(None, None))), Err(AgentDenial::Banned));
+        assert_eq!(judge(Some(serials(None, Some("7")))), Err(AgentDenial::Banned));
+        assert_eq!(judge(Some(serials(Some("7"), None))), Ok(AgentAdmission::Current));
+        assert_eq!(judge(Some(serials(Some("6"), Some("7")))), Ok(AgentAdmission::Promote));
+        assert_eq!(judge(Some(serials(Some("6"), Some("8")))), Err(AgentDenial::NotActive));
         assert_eq!(
-            judge_agent("7", Timestamp::from_unix(999), Some(&serials(Some("7"), None)), now),
+            judge_agent("7", Timestamp::from_unix(999), Some(serials(Some("7"), None)), now),
             Err(AgentDenial::Expired)
         );
     }

@@ -1,6 +1,7 @@
 //! Who is calling: an administrator on the local socket, a peer with a verified SVID, or nobody known.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use spiffe_core::SpiffeId;
 use spiffe_core::x509::Certificate;
@@ -26,8 +27,10 @@ pub enum Caller {
     Identified {
         /// The SVID's SPIFFE ID.
         id: SpiffeId,
-        /// The SVID itself: agents are told apart by its serial number.
+        /// The SVID itself.
         leaf: Certificate,
+        /// Its serial number, decimal: agents are told apart by it.
+        serial: Arc<str>,
         /// The peer's address.
         address: Option<SocketAddr>,
     },

@@ -20,6 +20,9 @@ pub enum Error {
     /// The CA or the JWT key could not be made.
     #[error("failed to make an authority: {0}")]
     Authority(#[from] AuthorityError),
+    /// The upstream authority cannot be used.
+    #[error("failed to open the upstream authority: {0}")]
+    Upstream(#[from] spire_ca::Error),
     /// The server's own SVID could not be made.
     #[error("failed to make the server's SVID: {0}")]
     ServerSvid(String),

@@ -9,14 +9,19 @@
 
 mod api;
 pub mod attestation;
+mod audit;
 pub mod authority;
 pub mod authz;
 pub mod caller;
+mod catalog;
 pub mod config;
 mod endpoints;
 pub mod entries;
 mod error;
 pub mod federation;
+mod prune;
 pub mod ratelimit;
+mod server;
 
 pub use error::Error;
+pub use server::{Server, ServerBuilder};

@@ -3,15 +3,15 @@
 //! Before a handler runs, the layer in `endpoints` has found out who calls and whether it may ([`crate::authz`]);
 //! handlers find the outcome with [`caller`] and [`role`].
 
-mod agent;
-mod authorized_entries;
+pub(crate) mod agent;
+pub(crate) mod authorized_entries;
 mod bundle;
 mod debug;
 mod entry;
 mod health;
 mod local_authority;
 mod logger;
-mod svid;
+pub(crate) mod svid;
 mod trust_domain;
 
 use spire_api::status;

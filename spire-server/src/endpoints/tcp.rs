@@ -2,21 +2,22 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
-use rustls::pki_types::CertificateDer;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use spiffe_core::x509::Certificate;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, mpsc};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 use tokio_util::sync::CancellationToken;
-use tonic::transport::server::Connected;
 
+use super::connection::Connection;
+use crate::caller::Caller;
 use crate::error::Error;
+
+/// A connection whose handshake is done.
+pub(crate) type TlsConnection = Connection<TlsStream<TcpStream>>;
 
 /// A peer that has not finished its handshake by then is dropped.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
@@ -27,55 +28,12 @@ const READY_CONNECTIONS: usize = 64;
 /// Pause after the kernel refused to hand out a connection (out of descriptors, say), so as not to spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// What the transport knows of a network peer.
-#[derive(Clone, Debug)]
-pub(crate) struct TlsPeer {
-    pub(crate) address: Option<SocketAddr>,
-    /// The verified chain, leaf first; empty for a peer without a certificate.
-    pub(crate) chain: Arc<[CertificateDer<'static>]>,
-}
-
-/// A TLS connection whose handshake is done.
-#[derive(Debug)]
-pub(crate) struct TlsConnection {
-    stream: TlsStream<TcpStream>,
-    peer: TlsPeer,
-}
-
-impl Connected for TlsConnection {
-    type ConnectInfo = TlsPeer;
-
-    fn connect_info(&self) -> TlsPeer {
-        self.peer.clone()
-    }
-}
-
-impl AsyncRead for TlsConnection {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(cx, buf)
-    }
-}
-
-impl AsyncWrite for TlsConnection {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, buf)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
-    }
-}
-
-/// Binds the network endpoint.
+/// Binds the network endpoint: an address, or a name that stands for one.
 ///
 /// # Errors
 /// [`Error::Bind`], naming the address.
-pub(crate) async fn bind(address: SocketAddr) -> Result<TcpListener, Error> {
-    TcpListener::bind(address).await.map_err(|source| Error::Bind { address: address.to_string(), source })
+pub(crate) async fn bind(host: &str, port: u16) -> Result<TcpListener, Error> {
+    TcpListener::bind((host, port)).await.map_err(|source| Error::Bind { address: format!("{host}:{port}"), source })
 }
 
 /// Accepts connections until `shutdown`, each handshake in a task of its own so that a slow peer delays nobody, and
@@ -84,6 +42,7 @@ pub(crate) async fn accept(
     listener: TcpListener,
     tls: Arc<rustls::ServerConfig>,
     shutdown: CancellationToken,
+    cut: CancellationToken,
     ready: mpsc::Sender<io::Result<TlsConnection>>,
 ) {
     let acceptor = TlsAcceptor::from(tls);
@@ -97,16 +56,16 @@ pub(crate) async fn accept(
         let (stream, address) = match accepted {
             Ok(accepted) => accepted,
             Err(err) => {
-                tracing::warn!(%err, "failed to accept a connection");
+                tracing::warn!(%err, "Failed to accept a connection");
                 tokio::time::sleep(ACCEPT_PAUSE).await;
                 continue;
             }
         };
-        let (acceptor, ready, shutdown) = (acceptor.clone(), ready.clone(), shutdown.clone());
+        let (acceptor, ready, shutdown, cut) = (acceptor.clone(), ready.clone(), shutdown.clone(), cut.clone());
         tokio::spawn(async move {
             let _permit = permit;
             let handshake = tokio::time::timeout(HANDSHAKE_TIMEOUT, handshake(&acceptor, stream, address));
-            let connection = tokio::select! {
+            let (stream, caller) = tokio::select! {
                 () = shutdown.cancelled() => return,
                 outcome = handshake => match outcome {
                     Ok(Ok(connection)) => connection,
@@ -120,7 +79,8 @@ pub(crate) async fn accept(
                     }
                 },
             };
-            let _ = ready.send(Ok(connection)).await;
+            // Where the gRPC server has ended, so has the connection.
+            let _ = ready.send(Ok(Connection::new(stream, caller, cut))).await;
         });
     }
 }
@@ -130,14 +90,21 @@ pub(crate) fn ready_queue() -> (mpsc::Sender<io::Result<TlsConnection>>, mpsc::R
     mpsc::channel(READY_CONNECTIONS)
 }
 
-async fn handshake(acceptor: &TlsAcceptor, stream: TcpStream, address: SocketAddr) -> io::Result<TlsConnection> {
+async fn handshake(
+    acceptor: &TlsAcceptor,
+    stream: TcpStream,
+    address: SocketAddr,
+) -> io::Result<(TlsStream<TcpStream>, Caller)> {
     stream.set_nodelay(true)?;
     let stream = acceptor.accept(stream).await?;
-    let chain = stream
-        .get_ref()
-        .1
-        .peer_certificates()
-        .map(|chain| chain.iter().map(|certificate| certificate.clone().into_owned()).collect())
-        .unwrap_or_default();
-    Ok(TlsConnection { stream, peer: TlsPeer { address: Some(address), chain } })
+    let caller = caller(stream.get_ref().1.peer_certificates().and_then(<[_]>::first), address)?;
+    Ok((stream, caller))
+}
+
+/// Who shows `leaf`, which the handshake has verified: found out once for all requests of the connection.
+fn caller(leaf: Option<&rustls::pki_types::CertificateDer<'_>>, address: SocketAddr) -> io::Result<Caller> {
+    let Some(leaf) = leaf else { return Ok(Caller::Unauthenticated { address: Some(address) }) };
+    let leaf = Certificate::from_der(leaf).map_err(io::Error::other)?;
+    let id = leaf.spiffe_id().map_err(io::Error::other)?;
+    Ok(Caller::Identified { id, serial: leaf.serial_decimal().into(), leaf, address: Some(address) })
 }

@@ -5,7 +5,10 @@ use std::os::unix::fs::{DirBuilderExt, FileTypeExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use tokio::net::{UnixListener, UnixStream};
+use tokio_util::sync::CancellationToken;
 
+use super::connection::Connection;
+use crate::caller::Caller;
 use crate::error::Error;
 
 /// Permissions of the socket: its owner and group administer the server.
@@ -50,9 +53,16 @@ impl UdsListener {
         Ok(Self { listener, path: path.to_owned() })
     }
 
-    /// Waits for the next administrator.
-    pub(crate) async fn accept(&self) -> io::Result<UnixStream> {
-        self.listener.accept().await.map(|(stream, _)| stream)
+    /// Waits for the next administrator, whose connection ends with `cut`.
+    pub(crate) async fn accept(&self, cut: &CancellationToken) -> io::Result<Connection<UnixStream>> {
+        let (stream, _) = self.listener.accept().await?;
+        let peer = stream.peer_cred().ok();
+        let caller = Caller::Local {
+            uid: peer.map(|peer| peer.uid()),
+            gid: peer.map(|peer| peer.gid()),
+            pid: peer.and_then(|peer| peer.pid()),
+        };
+        Ok(Connection::new(stream, caller, cut.clone()))
     }
 }
 

@@ -1,0 +1,49 @@
+//! Driver of forgetting: what has ended goes from the store in time.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use spire_datastore::DataStore;
+use spire_runtime::Clock;
+
+use crate::config::PruneNodes;
+
+/// How often entries and join tokens that have ended are looked for.
+const ENTRIES_INTERVAL: Duration = Duration::from_secs(5 * 60);
+/// After so many of these, nodes are looked for too: an hour.
+const ROUNDS_UNTIL_NODES: u32 = 12;
+
+/// The loop.
+pub(crate) async fn run(store: Arc<dyn DataStore>, nodes: Option<PruneNodes>, clock: Arc<dyn Clock>) {
+    for round in (1..=ROUNDS_UNTIL_NODES).cycle() {
+        clock.sleep(ENTRIES_INTERVAL).await;
+        let mut failure = prune_ended(store.as_ref(), clock.as_ref()).await.err();
+        if round == ROUNDS_UNTIL_NODES
+            && let Some(nodes) = nodes
+        {
+            failure = prune_nodes(store.as_ref(), nodes, clock.as_ref()).await.err().or(failure);
+        }
+        if let Some(err) = failure {
+            tracing::error!(%err, "Failed pruning, will be tried again");
+        }
+    }
+}
+
+async fn prune_ended(store: &dyn DataStore, clock: &dyn Clock) -> Result<(), spire_datastore::Error> {
+    let now = clock.now();
+    for entry in store.prune_entries(now).await? {
+        tracing::info!(entry_id = ?entry.id, spiffe_id = %entry.spiffe_id, "Pruned an expired registration");
+    }
+    store.prune_join_tokens(now).await
+}
+
+async fn prune_nodes(
+    store: &dyn DataStore,
+    nodes: PruneNodes,
+    clock: &dyn Clock,
+) -> Result<(), spire_datastore::Error> {
+    for agent_id in store.prune_nodes(clock.now() - nodes.expired_for, nodes.tofu).await? {
+        tracing::info!(%agent_id, "Pruned an expired agent");
+    }
+    Ok(())
+}

@@ -1,0 +1,267 @@
+//! Composition: from a configuration to a server that runs.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use rand_core::{OsRng, TryRngCore as _};
+use spiffe_core::tls::Settings;
+use spire_api::proto::agent::agent_server::AgentServer;
+use spire_api::proto::svid::svid_server::SvidServer;
+use spire_ca::rotation::Policy;
+use spire_datastore::DataStore;
+use spire_runtime::{Clock, SystemClock, Tasks, rustls_time};
+use tokio::net::TcpListener;
+use tokio_util::sync::{CancellationToken, DropGuard};
+use tonic::service::Routes;
+
+use crate::api::agent::{AgentParts, AgentService};
+use crate::api::svid::SvidService;
+use crate::authority::{self, AuthorityConfig, AuthorityHandle, AuthorityParts};
+use crate::catalog::{self, Attestors};
+use crate::config::Config;
+use crate::endpoints::guard::Guard;
+use crate::endpoints::tls::{ServerIdentity, grpc_config};
+use crate::endpoints::uds::UdsListener;
+use crate::endpoints::{self, Ends, tcp};
+use crate::entries::EntryCache;
+use crate::error::Error;
+use crate::prune;
+use crate::ratelimit::{RateLimiters, RateLimits};
+
+/// A server that runs. Dropping it ends it at once; [`Self::shutdown`] lets calls under way finish.
+pub struct Server {
+    tcp_address: SocketAddr,
+    socket_path: PathBuf,
+    tasks: Tasks,
+    cut: CancellationToken,
+    _end_when_dropped: (DropGuard, DropGuard),
+}
+
+impl Server {
+    /// Begins with what a server is told.
+    #[must_use]
+    pub fn builder(config: Config) -> ServerBuilder {
+        ServerBuilder { config, clock: Arc::new(SystemClock) }
+    }
+
+    /// Where agents call: the port is the one taken where the configuration said 0.
+    #[must_use]
+    pub fn tcp_address(&self) -> SocketAddr {
+        self.tcp_address
+    }
+
+    /// Where administrators call.
+    #[must_use]
+    pub fn socket_path(&self) -> &Path {
+        &self.socket_path
+    }
+
+    /// Waits until a part of the server has failed, and the whole of it with it; forever where none does.
+    pub async fn ended(&self) {
+        self.tasks.ended().await;
+    }
+
+    /// Ends the server. Calls under way may take until `deadline`; then their connections are cut.
+    ///
+    /// # Errors
+    /// [`Error::Ended`] with the failure that had ended the server before.
+    pub async fn shutdown(self, deadline: Duration) -> Result<(), Error> {
+        let ended = self.tasks.shutdown(deadline).await;
+        self.cut.cancel();
+        match ended {
+            Ok(()) => Ok(()),
+            Err(failure) => match self.tasks.shutdown(CUT_GRACE).await {
+                // What was late has ended now; what had failed before has been told once.
+                Ok(()) if failure.ends_with(&format!("within {deadline:?}")) => Ok(()),
+                _ => Err(Error::Ended(failure)),
+            },
+        }
+    }
+}
+
+/// How long tasks may take after connections were cut.
+const CUT_GRACE: Duration = Duration::from_secs(2);
+
+impl fmt::Debug for Server {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Server")
+            .field("tcp_address", &self.tcp_address)
+            .field("socket_path", &self.socket_path)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What a server is made from.
+#[derive(Debug)]
+pub struct ServerBuilder {
+    config: Config,
+    clock: Arc<dyn Clock>,
+}
+
+impl ServerBuilder {
+    /// Another clock than the machine's.
+    #[must_use]
+    pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
+        self.clock = clock;
+        self
+    }
+
+    /// Starts the server. When this returns it answers on both endpoints.
+    ///
+    /// # Errors
+    /// [`Error`] says what keeps it from starting. Nothing runs then, and what was bound is free again.
+    pub async fn start(self) -> Result<Server, Error> {
+        let tasks = Tasks::new();
+        let cut = CancellationToken::new();
+        // Before anything is written: a second server on the same data is stopped by its socket or port.
+        let listeners = Listeners::bind(&self.config).await?;
+        let ends = (tasks.shutdown_token().drop_guard(), cut.clone().drop_guard());
+        let socket_path = self.config.socket_path.clone();
+        let tcp_address = listeners.tcp_address;
+        let parts = Parts::open(self.config, self.clock, &tasks).await?;
+        parts.serve(listeners, &tasks, &cut).await?;
+        tracing::info!(%tcp_address, socket = %socket_path.display(), "Starting Server APIs");
+        Ok(Server { tcp_address, socket_path, tasks, cut, _end_when_dropped: ends })
+    }
+}
+
+struct Listeners {
+    tcp: TcpListener,
+    tcp_address: SocketAddr,
+    uds: UdsListener,
+}
+
+impl Listeners {
+    async fn bind(config: &Config) -> Result<Self, Error> {
+        let tcp = tcp::bind(&config.bind_address, config.bind_port).await?;
+        let failed = |source| Error::Bind { address: config.bind_address.clone(), source };
+        let tcp_address = tcp.local_addr().map_err(failed)?;
+        let uds = UdsListener::bind(&config.socket_path).await?;
+        Ok(Self { tcp, tcp_address, uds })
+    }
+}
+
+/// What services and drivers share.
+struct Parts {
+    config: Config,
+    clock: Arc<dyn Clock>,
+    store: Arc<dyn DataStore>,
+    authority: AuthorityHandle,
+    cache: Arc<EntryCache>,
+    attestors: Attestors,
+    limits: Arc<RateLimiters>,
+}
+
+impl Parts {
+    async fn open(config: Config, clock: Arc<dyn Clock>, tasks: &Tasks) -> Result<Self, Error> {
+        make_data_dir(&config.data_dir)?;
+        let store = catalog::datastore(&config.plugins.datastore).await?;
+        let attestors = Attestors::open(&config.plugins.node_attestors, &config.trust_domain, &store).await?;
+        let authority_parts = AuthorityParts {
+            key_manager: catalog::key_manager(&config.plugins.key_manager).await?,
+            datastore: Arc::clone(&store),
+            clock: Arc::clone(&clock),
+            rng: Box::new(OsRng.unwrap_err()),
+            composers: catalog::composers(&config.plugins.composers),
+            upstream: catalog::upstream(
+                config.plugins.upstream_authority.as_ref(),
+                &config.trust_domain,
+                clock.as_ref(),
+            )
+            .await?,
+        };
+        let authority = authority::start(authority_config(&config), authority_parts, tasks).await?;
+        let cache = Arc::new(EntryCache::load(Arc::clone(&store), config.trust_domain.clone()).await?);
+        let limits = RateLimits { attestation: config.rate_limits.attestation, signing: config.rate_limits.signing };
+        let limits = Arc::new(RateLimiters::new(limits));
+        Ok(Self { config, clock, store, authority, cache, attestors, limits })
+    }
+
+    /// Starts every loop and both endpoints.
+    async fn serve(self, listeners: Listeners, tasks: &Tasks, cut: &CancellationToken) -> Result<(), Error> {
+        let identity = ServerIdentity::start(
+            &self.config.trust_domain,
+            self.config.svids.x509_ttl,
+            self.config.ca.key_type,
+            self.authority.clone(),
+            Arc::clone(&self.cache),
+            Arc::clone(&self.clock),
+        )
+        .await?;
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let settings = Settings::new(provider, rustls_time(Arc::clone(&self.clock)));
+        let (trust_domain, admin_ids) = (self.config.trust_domain.clone(), self.config.admin_ids.clone());
+        let tls = grpc_config(identity.source(), trust_domain, admin_ids, &settings)?;
+        tasks.spawn_until_shutdown(identity.run());
+
+        let (cache, clock) = (Arc::clone(&self.cache), Arc::clone(&self.clock));
+        tasks.spawn_until_shutdown(async move { cache.follow(clock.as_ref()).await });
+        let nodes = self.config.prune_nodes;
+        tasks.spawn_until_shutdown(prune::run(Arc::clone(&self.store), nodes, Arc::clone(&self.clock)));
+
+        let guard = Arc::new(Guard {
+            cache: Arc::clone(&self.cache),
+            store: Arc::clone(&self.store),
+            clock: Arc::clone(&self.clock),
+            admin_ids: self.config.admin_ids.clone(),
+            audit: self.config.audit_log,
+        });
+        let ends = Ends { shutdown: tasks.shutdown_token(), cut: cut.clone() };
+        let (agents, administrators) = (self.routes(), self.local_routes());
+        let serving = endpoints::serve_tcp(listeners.tcp, tls, agents, Arc::clone(&guard), ends.clone());
+        tasks.spawn("TCP endpoint", serving);
+        tasks.spawn("socket endpoint", endpoints::serve_uds(listeners.uds, administrators, guard, ends));
+        Ok(())
+    }
+
+    /// The services of both endpoints.
+    fn routes(&self) -> Routes {
+        let agent = AgentService::new(AgentParts {
+            trust_domain: self.config.trust_domain.clone(),
+            store: Arc::clone(&self.store),
+            cache: Arc::clone(&self.cache),
+            authority: self.authority.clone(),
+            clock: Arc::clone(&self.clock),
+            attestors: self.attestors.clone(),
+            limits: Arc::clone(&self.limits),
+            ttl: self.config.svids.agent_ttl,
+            id_as_selector: self.config.agent_spiffe_id_as_selector,
+        });
+        let svid = SvidService {
+            trust_domain: self.config.trust_domain.clone(),
+            cache: Arc::clone(&self.cache),
+            authority: self.authority.clone(),
+            clock: Arc::clone(&self.clock),
+            limits: Arc::clone(&self.limits),
+            defaults: self.config.svids.clone(),
+            ca_ttl: self.config.ca.ttl,
+        };
+        Routes::new(AgentServer::new(agent)).add_service(SvidServer::new(svid))
+    }
+
+    /// Those, and the ones that only administrators on the machine reach.
+    fn local_routes(&self) -> Routes {
+        self.routes()
+    }
+}
+
+fn authority_config(config: &Config) -> AuthorityConfig {
+    AuthorityConfig {
+        trust_domain: config.trust_domain.clone(),
+        policy: Policy { ca_ttl: config.ca.ttl, jwt_svids: config.svids.jwt_svids },
+        ca_key_type: config.ca.key_type,
+        jwt_key_type: config.ca.jwt_key_type,
+        ca_subject: config.ca.subject.clone(),
+    }
+}
+
+/// Makes the folder where it is absent, and makes sure that we may write there.
+fn make_data_dir(path: &Path) -> Result<(), Error> {
+    let failed = |source| Error::DataDir { path: path.to_owned(), source };
+    std::fs::create_dir_all(path).map_err(failed)?;
+    let access = rustix::fs::Access::WRITE_OK | rustix::fs::Access::EXEC_OK;
+    rustix::fs::access(path, access).map_err(|err| failed(err.into()))
+}
