@@ -1,7 +1,7 @@
 //! Federation relationships.
 
 use async_trait::async_trait;
-use spiffe_core::TrustDomain;
+use spiffe_core::{Bundle, TrustDomain};
 use spire_types::{FederationRelationship, Page, PageRequest, RelationshipMask};
 
 use crate::{Error, Revision};
@@ -9,13 +9,19 @@ use crate::{Error, Revision};
 /// Federation relationships that were made through the API; those of the configuration file are not stored.
 #[async_trait]
 pub trait FederationRelationships {
-    /// Stores a relationship that must not be there yet.
+    /// Stores a relationship that must not be there yet, and in the same transaction its `bundle`, where one is given, in
+    /// place of the one that is there.
     ///
     /// # Errors
     /// [`Error::AlreadyExists`]
-    async fn create_relationship(&self, relationship: FederationRelationship) -> Result<Revision, Error>;
+    async fn create_relationship(
+        &self,
+        relationship: FederationRelationship,
+        bundle: Option<Bundle>,
+    ) -> Result<Revision, Error>;
 
-    /// Replaces those parts of a relationship that `mask` names, and returns the whole.
+    /// Replaces those parts of a relationship that `mask` names, and returns the whole; in the same transaction stores its
+    /// `bundle`, where one is given, in place of the one that is there.
     ///
     /// # Errors
     /// [`Error::NotFound`]
@@ -23,6 +29,7 @@ pub trait FederationRelationships {
         &self,
         relationship: FederationRelationship,
         mask: RelationshipMask,
+        bundle: Option<Bundle>,
     ) -> Result<(FederationRelationship, Revision), Error>;
 
     /// Deletes a relationship. Its bundle stays.

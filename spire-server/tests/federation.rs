@@ -86,7 +86,7 @@ impl Domain {
 async fn two_trust_domains_are_bootstrapped_and_follow_each_other() {
     let (broker, market) = (Domain::start("broker.example").await, Domain::start("stockmarket.example").await);
     for (here, there) in [(&broker, &market), (&market, &broker)] {
-        here.datastore.create_relationship(there.relationship()).await.unwrap();
+        here.datastore.create_relationship(there.relationship(), None).await.unwrap();
         // The endpoint has more by now than what is carried over by hand.
         there.add_root().await;
         here.datastore.set_bundle(there.authority.bundle()).await.unwrap();

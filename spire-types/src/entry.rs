@@ -23,12 +23,15 @@ impl EntryId {
     /// Checks an ID that somebody chose.
     ///
     /// # Errors
-    /// [`InvalidEntry::Id`] when it is empty, longer than [`MAX_ENTRY_ID_LENGTH`] or has other characters than
-    /// letters, digits, `-`, `.` and `_`.
+    /// [`InvalidEntry::IdTooLong`] beyond [`MAX_ENTRY_ID_LENGTH`], [`InvalidEntry::IdCharacters`] when it is empty or has
+    /// other characters than letters, digits, `-`, `.` and `_`.
     pub fn parse(id: &str) -> Result<Self, InvalidEntry> {
         let allowed = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_');
-        if id.is_empty() || id.len() > MAX_ENTRY_ID_LENGTH || !id.bytes().all(allowed) {
-            return Err(InvalidEntry::Id);
+        if id.len() > MAX_ENTRY_ID_LENGTH {
+            return Err(InvalidEntry::IdTooLong);
+        }
+        if id.is_empty() || !id.bytes().all(allowed) {
+            return Err(InvalidEntry::IdCharacters);
         }
         Ok(Self(id.into()))
     }
@@ -288,9 +291,12 @@ pub enum InvalidEntry {
         /// Its length.
         length: usize,
     },
-    /// The ID has other characters than allowed, or is empty or too long.
-    #[error("entry ID must be 1 to {MAX_ENTRY_ID_LENGTH} letters, digits, dashes, dots and underscores")]
-    Id,
+    /// The ID has other characters than allowed, or none.
+    #[error("entry ID contains invalid characters")]
+    IdCharacters,
+    /// The ID is longer than [`MAX_ENTRY_ID_LENGTH`].
+    #[error("entry ID too long")]
+    IdTooLong,
     /// A list is too long.
     #[error("list of {length} members is longer than {MAX_LIST_LENGTH}")]
     ListTooLong {
@@ -304,7 +310,7 @@ pub enum InvalidEntry {
     #[error("missing selector list")]
     NoSelectors,
     /// An SVID for a store is made beforehand.
-    #[error("store SVID and disabled X.509-SVID prefetch exclude each other")]
+    #[error("specifying cache behaviour is incompatible with storable SVIDs")]
     StoreWithoutPrefetch,
 }
 
@@ -383,9 +389,10 @@ mod tests {
     #[test]
     fn chosen_ids_are_checked() {
         assert!(EntryId::parse("a-b.c_9").is_ok());
-        for id in ["", "a b", "a/b", &"a".repeat(256)] {
-            assert_eq!(EntryId::parse(id), Err(InvalidEntry::Id));
+        for id in ["", "a b", "a/b"] {
+            assert_eq!(EntryId::parse(id), Err(InvalidEntry::IdCharacters));
         }
+        assert_eq!(EntryId::parse(&"a".repeat(256)), Err(InvalidEntry::IdTooLong));
     }
 
     #[test]

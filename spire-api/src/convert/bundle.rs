@@ -2,6 +2,7 @@
 
 use spiffe_core::x509::Certificate;
 use spiffe_core::{Bundle, JwtAuthority, PublicKey, Timestamp, TrustDomain, Ttl, X509Authority};
+use spire_types::BundleMask;
 
 use super::{ConvertError, time};
 use crate::proto::types;
@@ -27,8 +28,10 @@ pub fn from_proto(wire: &types::Bundle) -> Result<Bundle, ConvertError> {
         .map_err(|err| ConvertError::in_field("invalid trust domain", err))?;
     Ok(Bundle {
         trust_domain,
-        x509_authorities: x509_authorities(&wire.x509_authorities)?,
-        jwt_authorities: wire.jwt_authorities.iter().map(jwt_authority).collect::<Result<_, _>>()?,
+        x509_authorities: x509_authorities(&wire.x509_authorities)
+            .map_err(|err| ConvertError::in_field("unable to parse X.509 authority", err))?,
+        jwt_authorities: jwt_authorities(&wire.jwt_authorities)
+            .map_err(|err| ConvertError::in_field("unable to parse JWT authority", err))?,
         refresh_hint: u64::try_from(wire.refresh_hint).ok().filter(|hint| *hint > 0).map(Ttl::from_secs),
         sequence_number: wire.sequence_number,
     })
@@ -41,12 +44,19 @@ pub fn from_proto(wire: &types::Bundle) -> Result<Bundle, ConvertError> {
 pub fn x509_authorities(wire: &[types::X509Certificate]) -> Result<Vec<X509Authority>, ConvertError> {
     let mut authorities = Vec::new();
     for blob in wire {
-        let certificates = Certificate::from_der_many(&blob.asn1)
-            .map_err(|err| ConvertError::in_field("unable to parse X.509 authority", err))?;
+        let certificates = Certificate::from_der_many(&blob.asn1).map_err(|err| ConvertError::new(err.to_string()))?;
         authorities
             .extend(certificates.into_iter().map(|certificate| X509Authority { certificate, tainted: blob.tainted }));
     }
     Ok(authorities)
+}
+
+/// Keys that sign JWT-SVIDs.
+///
+/// # Errors
+/// As [`jwt_authority`].
+pub fn jwt_authorities(wire: &[types::JwtKey]) -> Result<Vec<JwtAuthority>, ConvertError> {
+    wire.iter().map(jwt_authority).collect()
 }
 
 /// A key that signs JWT-SVIDs.
@@ -54,11 +64,10 @@ pub fn x509_authorities(wire: &[types::X509Certificate]) -> Result<Vec<X509Autho
 /// # Errors
 /// When the ID is missing or the key does not parse.
 pub fn jwt_authority(wire: &types::JwtKey) -> Result<JwtAuthority, ConvertError> {
+    let public_key = PublicKey::from_spki_der(&wire.public_key).map_err(|err| ConvertError::new(err.to_string()))?;
     if wire.key_id.is_empty() {
         return Err(ConvertError::new("missing key ID"));
     }
-    let public_key = PublicKey::from_spki_der(&wire.public_key)
-        .map_err(|err| ConvertError::in_field("unable to parse JWT authority", err))?;
     Ok(JwtAuthority {
         key_id: wire.key_id.clone(),
         public_key,
@@ -76,6 +85,17 @@ pub fn jwt_authority_to_proto(authority: &JwtAuthority) -> types::JwtKey {
         expires_at: authority.expires_at.map_or(0, Timestamp::as_unix),
         tainted: authority.tainted,
     }
+}
+
+/// Which parts of a bundle a request changes; an absent mask means all.
+#[must_use]
+pub fn mask_from_proto(mask: Option<&types::BundleMask>) -> BundleMask {
+    mask.map_or(BundleMask::ALL, |mask| BundleMask {
+        x509_authorities: mask.x509_authorities,
+        jwt_authorities: mask.jwt_authorities,
+        refresh_hint: mask.refresh_hint,
+        sequence_number: mask.sequence_number,
+    })
 }
 
 /// To the wire, with the fields that `mask` names; an absent mask means all.

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use spiffe_core::{Timestamp, TrustDomain};
 use spire_types::{
     AdditionalAttributes, EntryFilter, EntryId, EntryMask, FederatesWithMatch, MatchBehavior, RegistrationEntry,
+    entry::MAX_HINT_LENGTH,
 };
 
 use super::{ConvertError, id, selector, time, ttl, ttl_to_proto};
@@ -16,14 +17,16 @@ const MAX_DNS_NAME_LENGTH: usize = 253;
 /// Longest label of a DNS name in bytes.
 const MAX_DNS_LABEL_LENGTH: usize = 63;
 
-/// An entry to be created in `trust_domain`.
+/// An entry to be created in `trust_domain`. Rules over several fields are the store's to check.
 ///
 /// # Errors
 /// The rule it breaks.
 pub fn from_proto(wire: &types::Entry, trust_domain: &TrustDomain) -> Result<RegistrationEntry, ConvertError> {
-    let converted = masked_from_proto(wire, trust_domain, &EntryMask::ALL)?;
-    converted.check().map_err(|err| ConvertError::new(err.to_string()))?;
-    Ok(converted)
+    let mut entry = masked_from_proto(wire, trust_domain, &EntryMask::ALL)?;
+    if !wire.id.is_empty() {
+        entry.id = Some(EntryId::parse(&wire.id).map_err(ConvertError::rule)?);
+    }
+    Ok(entry)
 }
 
 /// An entry as a server hands it out: with its revision and the time of its creation.
@@ -39,6 +42,7 @@ pub fn from_server(wire: &types::Entry, trust_domain: &TrustDomain) -> Result<Re
     }
     let checked = EntryMask { spiffe_id: false, selectors: false, dns_names: false, ..EntryMask::ALL };
     let mut entry = masked_from_proto(wire, trust_domain, &checked)?;
+    entry.id = Some(EntryId::parse(&wire.id).map_err(|err| ConvertError::new(err.to_string()))?);
     entry.spiffe_id = id::member(wire.spiffe_id.as_ref(), trust_domain)
         .map_err(|err| ConvertError::in_field("invalid spiffe ID", err))?;
     entry.selectors = selector::many_from_proto(&wire.selectors)?;
@@ -48,7 +52,7 @@ pub fn from_server(wire: &types::Entry, trust_domain: &TrustDomain) -> Result<Re
     Ok(entry)
 }
 
-/// The fields of an entry that `mask` names; the others hold placeholders and are not to be used.
+/// The fields of an entry that `mask` names; the others hold placeholders and are not to be used. There is no ID.
 ///
 /// # Errors
 /// The rule a named field breaks.
@@ -70,10 +74,10 @@ pub fn masked_from_proto(
     } else {
         placeholder
     };
-    let mut entry = RegistrationEntry::new(spiffe_id, parent_id, Vec::new());
-    if !wire.id.is_empty() {
-        entry.id = Some(EntryId::parse(&wire.id).map_err(|err| ConvertError::new(err.to_string()))?);
+    if mask.hint && wire.hint.len() > MAX_HINT_LENGTH {
+        return Err(ConvertError::new(format!("hint is too long, max length is {MAX_HINT_LENGTH} characters")));
     }
+    let mut entry = RegistrationEntry::new(spiffe_id, parent_id, Vec::new());
     if mask.selectors {
         if wire.selectors.is_empty() {
             return Err(ConvertError::new("selector list is empty"));
@@ -81,10 +85,10 @@ pub fn masked_from_proto(
         entry.selectors = selector::many_from_proto(&wire.selectors)?;
     }
     if mask.x509_svid_ttl {
-        entry.x509_svid_ttl = ttl("X509-SVID TTL", wire.x509_svid_ttl)?;
+        entry.x509_svid_ttl = ttl("X509SvidTtl", wire.x509_svid_ttl)?;
     }
     if mask.jwt_svid_ttl {
-        entry.jwt_svid_ttl = ttl("JWT-SVID TTL", wire.jwt_svid_ttl)?;
+        entry.jwt_svid_ttl = ttl("JwtSvidTtl", wire.jwt_svid_ttl)?;
     }
     if mask.federates_with {
         entry.federates_with = trust_domains(&wire.federates_with)?;
@@ -345,10 +349,17 @@ mod tests {
         assert!(error(&|e| e.spiffe_id.as_mut().unwrap().path = "/spire/x".into()).contains("reserved namespace"));
         assert_eq!(error(&|e| e.selectors.clear()), "selector list is empty");
         assert_eq!(error(&|e| e.selectors[0].value.clear()), "missing selector value");
-        assert_eq!(error(&|e| e.x509_svid_ttl = -1), "X509-SVID TTL must not be negative");
+        assert_eq!(
+            error(&|e| e.x509_svid_ttl = -1),
+            "datastore-validation: invalid registration entry: X509SvidTtl is not set"
+        );
         assert!(error(&|e| e.dns_names[0] = "a..b".into()).starts_with("invalid DNS name: invalid label"));
         assert!(error(&|e| e.federates_with[0] = "Other".into()).starts_with("invalid federated trust domain"));
-        assert!(error(&|e| e.id = "a b".into()).starts_with("entry ID must be"));
+        assert_eq!(
+            error(&|e| e.id = "a b".into()),
+            "datastore-validation: invalid registration entry: entry ID contains invalid characters"
+        );
+        assert_eq!(error(&|e| e.hint = "h".repeat(1025)), "hint is too long, max length is 1024 characters");
     }
 
     #[test]

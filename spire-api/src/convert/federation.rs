@@ -1,7 +1,7 @@
 //! Federation relationships.
 
 use spiffe_core::{Bundle, SpiffeId, TrustDomain};
-use spire_types::{EndpointProfile, FederationRelationship};
+use spire_types::{EndpointProfile, FederationRelationship, RelationshipMask};
 
 use super::{ConvertError, bundle};
 use crate::proto::types;
@@ -18,16 +18,21 @@ pub fn from_proto(
         .map_err(|err| ConvertError::in_field("failed to parse trust domain", err))?;
     check_endpoint_url(&wire.bundle_endpoint_url)?;
     let profile = match &wire.bundle_endpoint_profile {
-        None => return Err(ConvertError::new("bundle endpoint profile must be specified")),
+        None => return Err(ConvertError::new("unsupported bundle endpoint profile type: <nil>")),
         Some(Wire::HttpsWeb(_)) => EndpointProfile::HttpsWeb,
         Some(Wire::HttpsSpiffe(profile)) => EndpointProfile::HttpsSpiffe {
             endpoint_id: SpiffeId::parse(&profile.endpoint_spiffe_id)
                 .map_err(|err| ConvertError::in_field("failed to parse endpoint SPIFFE ID", err))?,
         },
     };
-    let bundle = wire.trust_domain_bundle.as_ref().map(bundle::from_request).transpose()?;
-    if bundle.as_ref().is_some_and(|bundle| bundle.trust_domain != trust_domain) {
-        return Err(ConvertError::new("trust domain bundle does not match the relationship's trust domain"));
+    let bundle = wire.trust_domain_bundle.as_ref().map(bundle::from_request).transpose();
+    let bundle = bundle.map_err(|err| ConvertError::in_field("failed to parse bundle", err))?;
+    if let Some(bundle) = bundle.as_ref().filter(|bundle| bundle.trust_domain != trust_domain) {
+        return Err(ConvertError::new(format!(
+            "trust domain bundle ({:?}) must match the trust domain of the federation relationship ({:?})",
+            bundle.trust_domain.as_str(),
+            trust_domain.as_str(),
+        )));
     }
     let bundle_endpoint_url = wire.bundle_endpoint_url.clone();
     Ok((FederationRelationship { trust_domain, bundle_endpoint_url, profile }, bundle))
@@ -38,19 +43,28 @@ pub fn from_proto(
 /// # Errors
 /// The rule it breaks.
 pub fn check_endpoint_url(url: &str) -> Result<(), ConvertError> {
-    let uri: tonic::codegen::http::Uri =
-        url.parse().map_err(|err| ConvertError::in_field("failed to parse bundle endpoint URL", err))?;
-    if uri.scheme_str() != Some("https") {
-        return Err(ConvertError::new("bundle endpoint URL must use the https scheme"));
-    }
-    let authority = uri.authority().map_or("", tonic::codegen::http::uri::Authority::as_str);
-    if uri.host().unwrap_or_default().is_empty() {
+    let rest = match url.split_once("://") {
+        Some((scheme, rest)) if scheme.eq_ignore_ascii_case("https") => rest,
+        _ => return Err(ConvertError::new("bundle endpoint URL must use the https scheme")),
+    };
+    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+    if authority.is_empty() {
         return Err(ConvertError::new("bundle endpoint URL must specify the host"));
     }
     if authority.contains('@') {
         return Err(ConvertError::new("bundle endpoint URL must not contain user info"));
     }
-    Ok(())
+    let parsed: Result<tonic::codegen::http::Uri, _> = url.parse();
+    parsed.map(|_| ()).map_err(|err| ConvertError::in_field("failed to parse bundle endpoint URL", err))
+}
+
+/// Which parts of a relationship a request changes; an absent mask means all.
+#[must_use]
+pub fn mask_from_proto(mask: Option<&types::FederationRelationshipMask>) -> RelationshipMask {
+    mask.map_or(RelationshipMask::ALL, |mask| RelationshipMask {
+        bundle_endpoint_url: mask.bundle_endpoint_url,
+        profile: mask.bundle_endpoint_profile,
+    })
 }
 
 /// To the wire, with the fields that `mask` names; an absent mask means all.
@@ -91,8 +105,20 @@ mod tests {
     #[test]
     fn endpoint_urls_are_https_with_a_host_and_without_a_user() {
         assert!(check_endpoint_url("https://example.org:8443/bundle").is_ok());
-        for url in ["", "example.org", "http://example.org", "https://", "https://me@example.org", "https://a b"] {
-            assert!(check_endpoint_url(url).is_err(), "{url}");
+        for (url, rule) in [
+            ("", "must use the https scheme"),
+            ("example.org", "must use the https scheme"),
+            ("http://example.org", "must use the https scheme"),
+            ("https:///bundle", "must specify the host"),
+            ("https://me@example.org", "must not contain user info"),
+        ] {
+            assert_eq!(
+                check_endpoint_url(url).unwrap_err().to_string(),
+                format!("bundle endpoint URL {rule}"),
+                "{url}"
+            );
         }
+        let malformed = check_endpoint_url("https://a b").unwrap_err().to_string();
+        assert!(malformed.starts_with("failed to parse bundle endpoint URL: "), "{malformed}");
     }
 }

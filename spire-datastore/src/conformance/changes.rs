@@ -30,7 +30,7 @@ pub async fn each_change_gets_the_next_revision_without_holes(store: &dyn DataSt
         store.delete_node(&agent).await.unwrap(),
         store.create_bundle(Bundle::new(other())).await.unwrap().1,
         store.delete_bundle(&other(), DeleteMode::Restrict).await.unwrap(),
-        store.create_relationship(relationship).await.unwrap(),
+        store.create_relationship(relationship, None).await.unwrap(),
         store.delete_relationship(&other()).await.unwrap(),
     ];
     assert_eq!(revisions.map(|revision| revision.0), [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12]);

@@ -63,6 +63,7 @@ macro_rules! conformance_suite {
             join_tokens: a_token_is_created_once,
             federation: a_relationship_lives_from_creation_to_deletion,
             federation: an_update_changes_what_the_mask_names,
+            federation: a_relationship_and_its_bundle_are_stored_together_or_not_at_all,
             journals: a_journal_is_saved_replaced_and_deleted,
             changes: each_change_gets_the_next_revision_without_holes,
             changes: what_fails_or_is_bookkeeping_gets_no_revision,

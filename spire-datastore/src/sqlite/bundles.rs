@@ -63,7 +63,8 @@ fn succeed(connection: &Connection, mut bundle: Bundle) -> Result<(Bundle, Revis
     Ok((bundle, revision))
 }
 
-fn set(connection: &Connection, bundle: Bundle) -> Result<(Bundle, Option<Revision>), Fail> {
+/// Stores a bundle in place of the one that is there, if any.
+pub(super) fn set(connection: &Connection, bundle: Bundle) -> Result<(Bundle, Option<Revision>), Fail> {
     let revision = match fetch(connection, &bundle.trust_domain)? {
         None => insert(connection, &bundle)?,
         Some(stored) if stored == bundle => return Ok((bundle, None)),

@@ -21,6 +21,7 @@ fn check(entry: &RegistrationEntry) -> Result<(), Error> {
         InvalidEntry::DuplicateDnsName => {
             Error::AlreadyExists { constraint: "dns_names.registered_entry_id, dns_names.value" }
         }
+        InvalidEntry::StoreWithoutPrefetch => Error::Invalid { cause: err.to_string() },
         other => Error::Invalid { cause: format!("invalid registration entry: {other}") },
     })
 }

@@ -2,10 +2,11 @@
 
 use async_trait::async_trait;
 use rusqlite::{Connection, Row, params};
-use spiffe_core::{SpiffeId, TrustDomain};
+use spiffe_core::{Bundle, SpiffeId, TrustDomain};
 use spire_types::{EndpointProfile, FederationRelationship, Page, PageRequest, RelationshipMask};
 
 use super::SqliteStore;
+use super::bundles;
 use super::fail::{Fail, unique};
 use super::log::{Kind, Op, record};
 use super::page::{Conditions, page};
@@ -53,7 +54,11 @@ fn endpoint_id(profile: &EndpointProfile) -> Result<Option<&str>, Error> {
     }
 }
 
-fn create(connection: &Connection, relationship: &FederationRelationship) -> Result<Revision, Fail> {
+fn create(
+    connection: &Connection,
+    relationship: &FederationRelationship,
+    bundle: Option<Bundle>,
+) -> Result<Revision, Fail> {
     let name = relationship.trust_domain.as_str();
     connection
         .prepare_cached(
@@ -62,6 +67,9 @@ fn create(connection: &Connection, relationship: &FederationRelationship) -> Res
         )?
         .execute(params![name, relationship.bundle_endpoint_url, endpoint_id(&relationship.profile)?])
         .map_err(unique("federated_trust_domains.trust_domain"))?;
+    if let Some(bundle) = bundle {
+        bundles::set(connection, bundle)?;
+    }
     record(connection, Kind::Relationship, name, Op::Put)
 }
 
@@ -69,6 +77,7 @@ fn update(
     connection: &Connection,
     changed: FederationRelationship,
     mask: RelationshipMask,
+    bundle: Option<Bundle>,
 ) -> Result<(FederationRelationship, Revision), Fail> {
     let mut relationship = fetch(connection, &changed.trust_domain)?.ok_or(NOT_FOUND)?;
     if mask.bundle_endpoint_url {
@@ -84,6 +93,9 @@ fn update(
              WHERE trust_domain = ?1",
         )?
         .execute(params![name, relationship.bundle_endpoint_url, endpoint_id(&relationship.profile)?])?;
+    if let Some(bundle) = bundle {
+        bundles::set(connection, bundle)?;
+    }
     let revision = record(connection, Kind::Relationship, name, Op::Put)?;
     Ok((relationship, revision))
 }
@@ -100,16 +112,22 @@ fn delete(connection: &Connection, trust_domain: &TrustDomain) -> Result<Revisio
 
 #[async_trait]
 impl FederationRelationships for SqliteStore {
-    async fn create_relationship(&self, relationship: FederationRelationship) -> Result<Revision, Error> {
-        self.write("create federation relationship", move |connection| create(connection, &relationship)).await
+    async fn create_relationship(
+        &self,
+        relationship: FederationRelationship,
+        bundle: Option<Bundle>,
+    ) -> Result<Revision, Error> {
+        self.write("create federation relationship", move |connection| create(connection, &relationship, bundle)).await
     }
 
     async fn update_relationship(
         &self,
         relationship: FederationRelationship,
         mask: RelationshipMask,
+        bundle: Option<Bundle>,
     ) -> Result<(FederationRelationship, Revision), Error> {
-        self.write("update federation relationship", move |connection| update(connection, relationship, mask)).await
+        let change = move |connection: &Connection| update(connection, relationship, mask, bundle);
+        self.write("update federation relationship", change).await
     }
 
     async fn delete_relationship(&self, trust_domain: &TrustDomain) -> Result<Revision, Error> {

@@ -33,7 +33,7 @@ async fn what_others_change_is_told() {
     let (datastore, federation) = store().await;
     datastore.set_bundle(bundle(1)).await.unwrap();
     assert_eq!(federation.changed().await, bundle_changed());
-    datastore.create_relationship(relationship()).await.unwrap();
+    datastore.create_relationship(relationship(), None).await.unwrap();
     assert_eq!(federation.changed().await, Changed { relationships: true, bundles: vec![] });
     assert_eq!(federation.relationships().await.unwrap(), [relationship()]);
     datastore.delete_bundle(&bundle(0).trust_domain, DeleteMode::Restrict).await.unwrap();
@@ -44,7 +44,7 @@ async fn what_others_change_is_told() {
 async fn what_is_told_together_is_complete() {
     let (datastore, federation) = store().await;
     datastore.set_bundle(bundle(1)).await.unwrap();
-    datastore.create_relationship(relationship()).await.unwrap();
+    datastore.create_relationship(relationship(), None).await.unwrap();
     let expected = Changed { relationships: true, ..bundle_changed() };
     assert_eq!(federation.changed().await, expected);
 }
