@@ -93,12 +93,13 @@ pub async fn start(
         driver.perform(step).await?;
     }
     let current = driver.snapshot()?;
+    let upstream = driver.parts.upstream.is_some();
     let (publisher, current) = watch::channel(current);
     let (sender, commands) = mpsc::channel(MAX_WAITING_COMMANDS);
     let failures = Arc::clone(&driver.failures);
     let shutdown = tasks.shutdown_token();
     tasks.spawn("authority", driver.run(publisher, commands, shutdown));
-    Ok(AuthorityHandle { current, commands: sender, failures })
+    Ok(AuthorityHandle { current, commands: sender, failures, upstream })
 }
 
 /// The loop's state.
@@ -210,7 +211,7 @@ impl Driver {
             match change {
                 Change::Taint(_) => return Err(AuthorityError::SignedUpstream { verb: "tainted" }),
                 Change::Revoke(_) => return Err(AuthorityError::SignedUpstream { verb: "revoked" }),
-                Change::Prepare | Change::Activate(_) => {}
+                Change::Prepare | Change::Activate(_) | Change::TaintUpstream(_) | Change::RevokeUpstream(_) => {}
             }
         }
         Ok(match change {
@@ -218,7 +219,30 @@ impl Driver {
             Change::Activate(id) => self.rotation.activate(kind, id)?,
             Change::Taint(id) => self.rotation.taint(kind, id)?,
             Change::Revoke(id) => self.rotation.revoke(kind, id)?,
+            Change::TaintUpstream(id) => Step::Taint { kind, authority_id: self.old_upstream(id)? },
+            Change::RevokeUpstream(id) => Step::Revoke { kind, authority_id: self.old_upstream(id)? },
         })
+    }
+
+    /// An upstream authority that signed the old CA and does not sign the active one. Worded as SPIRE does.
+    fn old_upstream(&self, id: &AuthorityId) -> Result<AuthorityId, AuthorityError> {
+        let unfit = |reason| Err(AuthorityError::UpstreamUnfit { reason });
+        if self.parts.upstream.is_none() {
+            return Err(AuthorityError::NoUpstream);
+        }
+        let AuthorityStates { active, prepared, old } = self.states(Kind::X509);
+        let signed_by = |state: &Option<AuthorityState>| {
+            state.as_ref().is_some_and(|state| state.upstream_authority_id == id.as_str())
+        };
+        if signed_by(&active) {
+            unfit("unable to use upstream authority singing current authority")
+        } else if signed_by(&prepared) {
+            unfit("only upstream authorities signing an old authority can be used")
+        } else if signed_by(&old) {
+            Ok(id.clone())
+        } else {
+            unfit("upstream authority didn't sign the old local authority")
+        }
     }
 
     fn states(&self, kind: Kind) -> AuthorityStates {

@@ -34,6 +34,9 @@ pub enum Error {
         /// What the system said.
         source: io::Error,
     },
+    /// The bundle endpoint cannot be set up.
+    #[error("bundle endpoint: {0}")]
+    BundleEndpoint(#[from] spire_federation::Error),
     /// A folder cannot be written.
     #[error("cannot write to data_dir {path:?}: {source}; make it, or let this user write to it")]
     DataDir {

@@ -26,9 +26,11 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 mod own_bundle;
+mod start;
 mod store;
 
 pub use own_bundle::StoredOwnBundle;
+pub(crate) use start::{start_driver, start_endpoint};
 pub use store::StoredFederation;
 
 /// What a store may fail with.

@@ -15,10 +15,12 @@ pub(crate) mod svid;
 mod trust_domain;
 
 use spire_api::status;
+use spire_types::Revision;
 use tonic::{Extensions, Status};
 
 use crate::authz::Role;
 use crate::caller::Caller;
+use crate::entries::EntryCache;
 
 /// Who calls: `caller(request.extensions())`.
 ///
@@ -39,4 +41,14 @@ pub(crate) fn role(extensions: &Extensions) -> Result<&Role, Status> {
 /// A failure of the store, by what was attempted.
 pub(crate) fn store_failed(attempt: &str, err: &spire_datastore::Error) -> Status {
     status::status(status::code(err.kind()), attempt, err)
+}
+
+/// Waits until the index shows what was written. Where it cannot be brought up to date now, it will be a little later: what
+/// was written stays written.
+pub(crate) async fn await_revision(cache: &EntryCache, written: Option<Revision>) {
+    if let Some(revision) = written
+        && let Err(err) = cache.reach(revision).await
+    {
+        tracing::warn!(%err, "Failed to refresh the entry cache, will retry");
+    }
 }

@@ -33,6 +33,9 @@ pub enum AuthorityError {
     /// The key manager failed.
     #[error(transparent)]
     KeyManager(#[from] spire_keymanager::Error),
+    /// The CA is self-signed.
+    #[error("upstream authority is not configured")]
+    NoUpstream,
     /// The request does not fit the authorities as they are.
     #[error(transparent)]
     Refused(#[from] CommandError),
@@ -41,6 +44,12 @@ pub enum AuthorityError {
     SignedUpstream {
         /// What was asked for.
         verb: &'static str,
+    },
+    /// That upstream authority is not the one to taint or revoke.
+    #[error("{reason}")]
+    UpstreamUnfit {
+        /// Which rule it breaks.
+        reason: &'static str,
     },
     /// What was made is over already.
     #[error("authority ends at {not_after}, too soon, now {now}")]
@@ -58,7 +67,8 @@ impl AuthorityError {
     pub fn kind(&self) -> ErrorKind {
         match self {
             Self::Refused(refused) => refused.kind(),
-            Self::SignedUpstream { .. } => ErrorKind::FailedPrecondition,
+            Self::SignedUpstream { .. } | Self::NoUpstream => ErrorKind::FailedPrecondition,
+            Self::UpstreamUnfit { .. } => ErrorKind::InvalidArgument,
             Self::JwtDisabled => ErrorKind::Unimplemented,
             Self::Ended => ErrorKind::Unavailable,
             Self::Bug(_)

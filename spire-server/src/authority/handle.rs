@@ -16,6 +16,7 @@ pub struct AuthorityHandle {
     pub(super) current: watch::Receiver<Authority>,
     pub(super) commands: mpsc::Sender<Command>,
     pub(super) failures: Arc<AtomicU64>,
+    pub(super) upstream: bool,
 }
 
 impl AuthorityHandle {
@@ -23,6 +24,12 @@ impl AuthorityHandle {
     #[must_use]
     pub fn is_healthy(&self) -> bool {
         self.failures.load(Ordering::Relaxed) <= MAX_FAILURES
+    }
+
+    /// Whether X.509 CAs are signed by an upstream authority.
+    #[must_use]
+    pub fn has_upstream(&self) -> bool {
+        self.upstream
     }
 
     /// What signs at the moment.
@@ -79,6 +86,23 @@ impl AuthorityHandle {
         self.change(kind, Change::Revoke(id)).await
     }
 
+    /// Taints the upstream authority of that key ID in the bundle, which must have signed the old CA and not the active
+    /// one: what is below it is replaced.
+    ///
+    /// # Errors
+    /// [`AuthorityError::NoUpstream`], [`AuthorityError::UpstreamUnfit`], or why it failed.
+    pub async fn taint_upstream(&self, id: AuthorityId) -> Result<AuthorityStates, AuthorityError> {
+        self.change(Kind::X509, Change::TaintUpstream(id)).await
+    }
+
+    /// Removes the tainted upstream authority of that key ID from the bundle.
+    ///
+    /// # Errors
+    /// As [`Self::taint_upstream`].
+    pub async fn revoke_upstream(&self, id: AuthorityId) -> Result<AuthorityStates, AuthorityError> {
+        self.change(Kind::X509, Change::RevokeUpstream(id)).await
+    }
+
     async fn change(&self, kind: Kind, change: Change) -> Result<AuthorityStates, AuthorityError> {
         let (answer, outcome) = oneshot::channel();
         self.commands.send(Command::Change(kind, change, answer)).await.map_err(|_| AuthorityError::Ended)?;
@@ -100,6 +124,8 @@ pub(super) enum Change {
     Activate(AuthorityId),
     Taint(AuthorityId),
     Revoke(AuthorityId),
+    TaintUpstream(AuthorityId),
+    RevokeUpstream(AuthorityId),
 }
 
 /// The authorities of one kind, as the LocalAuthority API shows them.

@@ -24,21 +24,30 @@ impl StoredOwnBundle {
     pub fn new(datastore: Arc<dyn DataStore>, trust_domain: TrustDomain) -> Self {
         Self { datastore, trust_domain, latest: Mutex::default() }
     }
-}
 
-#[async_trait]
-impl OwnBundle for StoredOwnBundle {
-    async fn own_bundle(&self) -> Result<Arc<Bundle>, StoreError> {
+    /// The bundle of the moment; `None` before there is one.
+    ///
+    /// # Errors
+    /// When the datastore fails.
+    pub async fn fetch(&self) -> Result<Option<Arc<Bundle>>, spire_datastore::Error> {
         // Read before the bundle is: what is kept is never older than the revision says.
         let revision = *self.datastore.revisions().borrow();
         if let Some((known, bundle)) = &*self.latest.lock()
             && *known == revision
         {
-            return Ok(Arc::clone(bundle));
+            return Ok(Some(Arc::clone(bundle)));
         }
-        let bundle = self.datastore.fetch_bundle(&self.trust_domain).await?;
-        let bundle = Arc::new(bundle.ok_or("trust domain has no bundle yet")?);
+        let Some(bundle) = self.datastore.fetch_bundle(&self.trust_domain).await?.map(Arc::new) else {
+            return Ok(None);
+        };
         *self.latest.lock() = Some((revision, Arc::clone(&bundle)));
-        Ok(bundle)
+        Ok(Some(bundle))
+    }
+}
+
+#[async_trait]
+impl OwnBundle for StoredOwnBundle {
+    async fn own_bundle(&self) -> Result<Arc<Bundle>, StoreError> {
+        Ok(self.fetch().await?.ok_or("trust domain has no bundle yet")?)
     }
 }
