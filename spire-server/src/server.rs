@@ -7,18 +7,34 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rand_core::{OsRng, TryRngCore as _};
-use spiffe_core::tls::Settings;
+use spiffe_core::tls::{Live, Settings};
 use spire_api::proto::agent::agent_server::AgentServer;
+use spire_api::proto::bundle::bundle_server::BundleServer;
+use spire_api::proto::debug::debug_server::DebugServer;
+use spire_api::proto::entry::entry_server::EntryServer;
+use spire_api::proto::localauthority::local_authority_server::LocalAuthorityServer;
+use spire_api::proto::logger::logger_server::LoggerServer;
 use spire_api::proto::svid::svid_server::SvidServer;
+use spire_api::proto::trustdomain::trust_domain_server::TrustDomainServer;
 use spire_ca::rotation::Policy;
+use spire_ca::upstream::UpstreamAuthority;
 use spire_datastore::DataStore;
-use spire_runtime::{Clock, SystemClock, Tasks, rustls_time};
+use spire_runtime::{Clock, Logging, SystemClock, Tasks, rustls_time};
 use tokio::net::TcpListener;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tonic::service::Routes;
+use tonic_health::pb::health_server::HealthServer;
 
 use crate::api::agent::{AgentParts, AgentService};
+use crate::api::authorized_entries::AuthorizedEntries;
+use crate::api::bundle::BundleService;
+use crate::api::debug::DebugService;
+use crate::api::entry::EntryService;
+use crate::api::health::HealthService;
+use crate::api::local_authority::LocalAuthorityService;
+use crate::api::logger::LoggerService;
 use crate::api::svid::SvidService;
+use crate::api::trust_domain::TrustDomainService;
 use crate::authority::{self, AuthorityConfig, AuthorityHandle, AuthorityParts};
 use crate::catalog::{self, Attestors};
 use crate::config::Config;
@@ -28,12 +44,14 @@ use crate::endpoints::uds::UdsListener;
 use crate::endpoints::{self, Ends, tcp};
 use crate::entries::EntryCache;
 use crate::error::Error;
+use crate::federation::{self, FederationHandle, StoredOwnBundle};
 use crate::prune;
 use crate::ratelimit::{RateLimiters, RateLimits};
 
 /// A server that runs. Dropping it ends it at once; [`Self::shutdown`] lets calls under way finish.
 pub struct Server {
     tcp_address: SocketAddr,
+    bundle_endpoint_address: Option<SocketAddr>,
     socket_path: PathBuf,
     tasks: Tasks,
     cut: CancellationToken,
@@ -44,13 +62,19 @@ impl Server {
     /// Begins with what a server is told.
     #[must_use]
     pub fn builder(config: Config) -> ServerBuilder {
-        ServerBuilder { config, clock: Arc::new(SystemClock) }
+        ServerBuilder { config, clock: Arc::new(SystemClock), logging: None }
     }
 
     /// Where agents call: the port is the one taken where the configuration said 0.
     #[must_use]
     pub fn tcp_address(&self) -> SocketAddr {
         self.tcp_address
+    }
+
+    /// Where other trust domains fetch the bundle, if the configuration has that served.
+    #[must_use]
+    pub fn bundle_endpoint_address(&self) -> Option<SocketAddr> {
+        self.bundle_endpoint_address
     }
 
     /// Where administrators call.
@@ -99,9 +123,17 @@ impl fmt::Debug for Server {
 pub struct ServerBuilder {
     config: Config,
     clock: Arc<dyn Clock>,
+    logging: Option<Logging>,
 }
 
 impl ServerBuilder {
+    /// The log whose level administrators may change; without one they cannot.
+    #[must_use]
+    pub fn logging(mut self, logging: Logging) -> Self {
+        self.logging = Some(logging);
+        self
+    }
+
     /// Another clock than the machine's.
     #[must_use]
     pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
@@ -121,10 +153,10 @@ impl ServerBuilder {
         let ends = (tasks.shutdown_token().drop_guard(), cut.clone().drop_guard());
         let socket_path = self.config.socket_path.clone();
         let tcp_address = listeners.tcp_address;
-        let parts = Parts::open(self.config, self.clock, &tasks).await?;
-        parts.serve(listeners, &tasks, &cut).await?;
+        let parts = Parts::open(self.config, self.clock, self.logging, &tasks).await?;
+        let bundle_endpoint_address = parts.serve(listeners, &tasks, &cut).await?;
         tracing::info!(%tcp_address, socket = %socket_path.display(), "Starting Server APIs");
-        Ok(Server { tcp_address, socket_path, tasks, cut, _end_when_dropped: ends })
+        Ok(Server { tcp_address, bundle_endpoint_address, socket_path, tasks, cut, _end_when_dropped: ends })
     }
 }
 
@@ -153,35 +185,46 @@ struct Parts {
     cache: Arc<EntryCache>,
     attestors: Attestors,
     limits: Arc<RateLimiters>,
+    upstream: Option<Arc<dyn UpstreamAuthority>>,
+    own_bundle: Arc<StoredOwnBundle>,
+    logging: Option<Logging>,
 }
 
 impl Parts {
-    async fn open(config: Config, clock: Arc<dyn Clock>, tasks: &Tasks) -> Result<Self, Error> {
+    async fn open(
+        config: Config,
+        clock: Arc<dyn Clock>,
+        logging: Option<Logging>,
+        tasks: &Tasks,
+    ) -> Result<Self, Error> {
         make_data_dir(&config.data_dir)?;
         let store = catalog::datastore(&config.plugins.datastore).await?;
         let attestors = Attestors::open(&config.plugins.node_attestors, &config.trust_domain, &store).await?;
+        let upstream = config.plugins.upstream_authority.as_ref();
+        let upstream = catalog::upstream(upstream, &config.trust_domain, clock.as_ref()).await?;
         let authority_parts = AuthorityParts {
             key_manager: catalog::key_manager(&config.plugins.key_manager).await?,
             datastore: Arc::clone(&store),
             clock: Arc::clone(&clock),
             rng: Box::new(OsRng.unwrap_err()),
             composers: catalog::composers(&config.plugins.composers),
-            upstream: catalog::upstream(
-                config.plugins.upstream_authority.as_ref(),
-                &config.trust_domain,
-                clock.as_ref(),
-            )
-            .await?,
+            upstream: upstream.clone(),
         };
         let authority = authority::start(authority_config(&config), authority_parts, tasks).await?;
         let cache = Arc::new(EntryCache::load(Arc::clone(&store), config.trust_domain.clone()).await?);
         let limits = RateLimits { attestation: config.rate_limits.attestation, signing: config.rate_limits.signing };
         let limits = Arc::new(RateLimiters::new(limits));
-        Ok(Self { config, clock, store, authority, cache, attestors, limits })
+        let own_bundle = Arc::new(StoredOwnBundle::new(Arc::clone(&store), config.trust_domain.clone()));
+        Ok(Self { config, clock, store, authority, cache, attestors, limits, upstream, own_bundle, logging })
     }
 
-    /// Starts every loop and both endpoints.
-    async fn serve(self, listeners: Listeners, tasks: &Tasks, cut: &CancellationToken) -> Result<(), Error> {
+    /// Starts every loop and all endpoints. Returns the bundle endpoint's address, if there is one.
+    async fn serve(
+        self,
+        listeners: Listeners,
+        tasks: &Tasks,
+        cut: &CancellationToken,
+    ) -> Result<Option<SocketAddr>, Error> {
         let identity = ServerIdentity::start(
             &self.config.trust_domain,
             self.config.svids.x509_ttl,
@@ -195,7 +238,24 @@ impl Parts {
         let settings = Settings::new(provider, rustls_time(Arc::clone(&self.clock)));
         let (trust_domain, admin_ids) = (self.config.trust_domain.clone(), self.config.admin_ids.clone());
         let tls = grpc_config(identity.source(), trust_domain, admin_ids, &settings)?;
+        let own = identity.source();
         tasks.spawn_until_shutdown(identity.run());
+
+        let federation = federation::start_driver(
+            self.config.federation.federates_with.clone(),
+            Arc::clone(&self.store),
+            &settings,
+            Arc::clone(&self.clock),
+            Box::new(OsRng.unwrap_err()),
+            tasks,
+        );
+        let bundle_endpoint_address = match &self.config.federation.bundle_endpoint {
+            Some(config) => {
+                let (bundle, clock) = (Arc::clone(&self.own_bundle), Arc::clone(&self.clock));
+                Some(federation::start_endpoint(config, bundle, own.clone(), &settings, clock, tasks).await?)
+            }
+            None => None,
+        };
 
         let (cache, clock) = (Arc::clone(&self.cache), Arc::clone(&self.clock));
         tasks.spawn_until_shutdown(async move { cache.follow(clock.as_ref()).await });
@@ -210,15 +270,15 @@ impl Parts {
             audit: self.config.audit_log,
         });
         let ends = Ends { shutdown: tasks.shutdown_token(), cut: cut.clone() };
-        let (agents, administrators) = (self.routes(), self.local_routes());
+        let (agents, administrators) = (self.routes(&federation), self.local_routes(&federation, own));
         let serving = endpoints::serve_tcp(listeners.tcp, tls, agents, Arc::clone(&guard), ends.clone());
         tasks.spawn("TCP endpoint", serving);
         tasks.spawn("socket endpoint", endpoints::serve_uds(listeners.uds, administrators, guard, ends));
-        Ok(())
+        Ok(bundle_endpoint_address)
     }
 
     /// The services of both endpoints.
-    fn routes(&self) -> Routes {
+    fn routes(&self, federation: &FederationHandle) -> Routes {
         let agent = AgentService::new(AgentParts {
             trust_domain: self.config.trust_domain.clone(),
             store: Arc::clone(&self.store),
@@ -239,12 +299,44 @@ impl Parts {
             defaults: self.config.svids.clone(),
             ca_ttl: self.config.ca.ttl,
         };
-        Routes::new(AgentServer::new(agent)).add_service(SvidServer::new(svid))
+        let entry = EntryService::new(
+            self.config.trust_domain.clone(),
+            Arc::clone(&self.store),
+            Arc::clone(&self.cache),
+            AuthorizedEntries::new(Arc::clone(&self.cache), Arc::clone(&self.clock)),
+            Arc::clone(&self.clock),
+            Box::new(OsRng.unwrap_err()),
+        );
+        let bundle = BundleService::new(
+            self.config.trust_domain.clone(),
+            Arc::clone(&self.store),
+            Arc::clone(&self.own_bundle),
+            Arc::clone(&self.cache),
+            self.upstream.clone(),
+            Arc::clone(&self.limits),
+        );
+        let trust_domain =
+            TrustDomainService::new(self.config.trust_domain.clone(), Arc::clone(&self.store), federation.clone());
+        let authority = LocalAuthorityService::new(self.authority.clone(), self.config.svids.jwt_svids);
+        Routes::new(AgentServer::new(agent))
+            .add_service(SvidServer::new(svid))
+            .add_service(EntryServer::new(entry))
+            .add_service(BundleServer::new(bundle))
+            .add_service(TrustDomainServer::new(trust_domain))
+            .add_service(LocalAuthorityServer::new(authority))
     }
 
     /// Those, and the ones that only administrators on the machine reach.
-    fn local_routes(&self) -> Routes {
-        self.routes()
+    fn local_routes(&self, federation: &FederationHandle, own: Live) -> Routes {
+        let (trust_domain, store) = (self.config.trust_domain.clone(), Arc::clone(&self.store));
+        let health = HealthService::new(trust_domain.clone(), Arc::clone(&store));
+        let debug = DebugService::new(trust_domain, store, Arc::new(own), Arc::clone(&self.clock));
+        let routes =
+            self.routes(federation).add_service(HealthServer::new(health)).add_service(DebugServer::new(debug));
+        match &self.logging {
+            Some(logging) => routes.add_service(LoggerServer::new(LoggerService::new(logging.clone()))),
+            None => routes,
+        }
     }
 }
 

@@ -5,14 +5,14 @@
 
 pub(crate) mod agent;
 pub(crate) mod authorized_entries;
-mod bundle;
-mod debug;
-mod entry;
-mod health;
-mod local_authority;
-mod logger;
+pub(crate) mod bundle;
+pub(crate) mod debug;
+pub(crate) mod entry;
+pub(crate) mod health;
+pub(crate) mod local_authority;
+pub(crate) mod logger;
 pub(crate) mod svid;
-mod trust_domain;
+pub(crate) mod trust_domain;
 
 use spire_api::status;
 use spire_types::Revision;
