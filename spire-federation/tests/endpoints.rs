@@ -3,7 +3,10 @@
 
 use std::{
     fmt, fs, io,
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::Duration,
 };
 
@@ -13,7 +16,7 @@ use rustls::{RootCertStore, time_provider::TimeProvider};
 use rustls_pki_types::UnixTime;
 use spiffe_core::{
     Bundle, BundleSet, SpiffeId, Timestamp, TrustDomain, Ttl,
-    bundle::MAX_DOCUMENT_LENGTH,
+    bundle::{BundleError, MAX_DOCUMENT_LENGTH},
     testing::TestAuthority,
     tls::{Live, Settings, TlsIdentity},
 };
@@ -469,10 +472,18 @@ mod a_hostile_endpoint {
             drop(stream);
         });
         times_out(&far, &silent, Stage::Handshake).await;
+        let half_way = fetcher(|mut stream: DuplexStream| async move {
+            // A record of 200 bytes begins, and does not go on.
+            let _ = stream.write_all(&[22, 3, 3, 0, 200, 2, 0, 0, 196, 3, 3]).await;
+            sleep(NEVER).await;
+        });
+        times_out(&far, &half_way, Stage::Handshake).await;
         times_out(&far, &answering(far.identity.clone(), ""), Stage::Answer).await;
         times_out(&far, &answering(far.identity.clone(), "HTTP/1.1 200 OK\r\nContent-"), Stage::Answer).await;
         times_out(&far, &answering(far.identity.clone(), "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n{"), Stage::Body)
             .await;
+        let chunks = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nb\r\n{\"keys\":[]}\r\n";
+        times_out(&far, &answering(far.identity.clone(), chunks), Stage::Body).await;
         times_out(&far, &answering(far.identity.clone(), "HTTP/1.1 500 No\r\nContent-Length: 9\r\n\r\n{"), Stage::Body)
             .await;
     }
@@ -491,16 +502,33 @@ mod a_hostile_endpoint {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn that_never_ends_is_cut_off() {
+    async fn that_never_ends_or_sends_a_gigabyte_is_cut_off() {
         let far = Domain::new();
-        let endless = hostile(far.identity.clone(), |mut stream| async move {
-            read_head(&mut stream).await;
-            let _ = stream.write_all(b"HTTP/1.1 200 OK\r\n\r\n").await;
-            let spaces = vec![b' '; 64 * 1024];
-            while stream.write_all(&spaces).await.is_ok() {}
-        });
-        let error = far.fetch(&endless).await.unwrap_err();
-        assert!(matches!(error, Error::TooLong { limit: MAX_DOCUMENT_LENGTH }), "{error}");
+        for (head, most) in [
+            ("HTTP/1.1 200 OK\r\n\r\n", MAX_DOCUMENT_LENGTH),
+            ("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n40000000\r\n", MAX_DOCUMENT_LENGTH),
+            ("HTTP/1.1 200 OK\r\nContent-Length: 1073741824\r\n\r\n", 0),
+        ] {
+            let sent = Arc::new(AtomicUsize::new(0));
+            let endless = hostile(far.identity.clone(), {
+                let sent = Arc::clone(&sent);
+                move |mut stream| {
+                    let sent = Arc::clone(&sent);
+                    async move {
+                        read_head(&mut stream).await;
+                        let _ = stream.write_all(head.as_bytes()).await;
+                        let spaces = vec![b' '; 64 * 1024];
+                        while stream.write_all(&spaces).await.is_ok() {
+                            sent.fetch_add(spaces.len(), Ordering::Relaxed);
+                        }
+                    }
+                }
+            });
+            let error = far.fetch(&endless).await.unwrap_err();
+            assert!(matches!(error, Error::TooLong { limit: MAX_DOCUMENT_LENGTH }), "{head}: {error}");
+            let sent = sent.load(Ordering::Relaxed);
+            assert!(sent <= most + 512 * 1024, "{head}: {sent} bytes were taken");
+        }
     }
 
     #[tokio::test(start_paused = true)]
@@ -513,8 +541,11 @@ mod a_hostile_endpoint {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn that_redirects_is_not_followed() {
+    async fn that_redirects_is_not_followed_not_even_to_itself() {
         let far = Domain::new();
+        let home = "HTTP/1.1 302 Found\r\nLocation: /\r\nContent-Length: 0\r\n\r\n";
+        let error = far.fetch_answer(home).await.unwrap_err();
+        assert!(matches!(&error, Error::Redirect { location, .. } if location == "/"), "{error}");
         for status in ["301 Moved", "302 Found", "303 See", "307 Temporary", "308 Permanent"] {
             let answer = format!("HTTP/1.1 {status}\r\nLocation: http://10.0.0.1/\r\nContent-Length: 0\r\n\r\n");
             let error = far.fetch_answer(answer).await.unwrap_err();
@@ -537,20 +568,102 @@ mod a_hostile_endpoint {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn that_compresses_is_refused() {
+    async fn that_compresses_is_refused_before_anything_is_unpacked() {
         let far = Domain::new();
-        let answer = "HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 2\r\n\r\n\x1f\u{1b}";
-        let error = far.fetch_answer(answer).await.unwrap_err();
-        assert!(matches!(&error, Error::Encoding(encoding) if encoding == "gzip"), "{error}");
+        for encoding in ["gzip", "x-gzip", "deflate", "br", "zstd", "gzip, gzip"] {
+            let head =
+                format!("HTTP/1.1 200 OK\r\nContent-Encoding: {encoding}\r\nContent-Length: {}\r\n\r\n", GZIP.len());
+            let error = far.fetch_answer([head.as_bytes(), GZIP].concat()).await.unwrap_err();
+            assert!(matches!(&error, Error::Encoding(told) if told == encoding), "{error}");
+        }
+        let untold = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", GZIP.len());
+        let error = far.fetch_answer([untold.as_bytes(), GZIP].concat()).await.unwrap_err();
+        assert!(matches!(error, Error::Document(BundleError::Json { .. })), "{error}");
+        let transfer = format!("HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked\r\n\r\n{:x}\r\n", GZIP.len());
+        let error = far.fetch_answer([transfer.as_bytes(), GZIP, b"\r\n0\r\n\r\n"].concat()).await.unwrap_err();
+        assert!(matches!(error, Error::Document(BundleError::Json { .. })), "{error}");
+    }
+
+    /// The beginning of a gigabyte of spaces.
+    const GZIP: &[u8] = b"\x1f\x8b\x08\0\0\0\0\0\x02\x03\xed\xc1\x01\r\0\0\0\xc2\xa0\xf7Om\x0e7\xa0";
+
+    #[tokio::test(start_paused = true)]
+    async fn with_a_hundred_thousand_keys_is_refused() {
+        let far = Domain::new();
+        let keys = |key: &str| format!("{{\"keys\":[{}]}}", vec![key; 100_000].join(","));
+        let error = far.fetch_answer(ok(&keys(r#"{"kty":"EC"}"#))).await.unwrap_err();
+        assert!(matches!(error, Error::Document(BundleError::TooManyKeys { count: 100_000 })), "{error}");
+        let whole = format!(r#"{{"use":"jwt-svid","kty":"EC","kid":"{}"}}"#, "k".repeat(40));
+        let error = far.fetch_answer(ok(&keys(&whole))).await.unwrap_err();
+        assert!(matches!(error, Error::TooLong { .. }), "{error}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn with_keys_or_members_twice_is_refused_where_readers_would_differ() {
+        let far = Domain::new();
+        let jwt = far.authority.bundle().jwt_authorities.first().unwrap().clone();
+        let twice = Bundle { jwt_authorities: vec![jwt.clone(), jwt], ..far.authority.bundle() };
+        let error = far.fetch_answer(ok(&twice.to_document())).await.unwrap_err();
+        assert!(matches!(error, Error::Document(BundleError::DuplicateKeyId { .. })), "{error}");
+        let error = far.fetch_answer(ok(r#"{"keys":[],"keys":[]}"#)).await.unwrap_err();
+        assert!(matches!(error, Error::Document(BundleError::Json { .. })), "{error}");
+        let root = far.authority.bundle().x509_authorities.first().unwrap().clone();
+        let twice = Bundle { x509_authorities: vec![root.clone(), root], ..far.authority.bundle() };
+        let fetched = far.fetch_answer(ok(&twice.to_document())).await.unwrap();
+        assert_eq!(fetched.bundle.x509_authorities, far.authority.bundle().x509_authorities, "it says the same");
     }
 
     #[tokio::test(start_paused = true)]
     async fn that_gives_no_bundle_is_refused() {
         let far = Domain::new();
-        for document in ["", "<html>", "null", "[]", "{}", r#"{"keys":null}"#, r#"{"keys":{}}"#, r#"{"keys":[]} x"#] {
+        let deep = format!("{{\"keys\":{}{}}}", "[".repeat(100_000), "]".repeat(100_000));
+        for document in [
+            "",
+            "<html>",
+            "null",
+            "true",
+            "1",
+            "\"keys\"",
+            "[]",
+            "{}",
+            r#"{"error":"no such bundle"}"#,
+            r#"{"issuer":"https://far.example","jwks_uri":"https://far.example/keys"}"#,
+            r#"{"keys":null}"#,
+            r#"{"keys":{}}"#,
+            r#"{"keys":[null]}"#,
+            r#"{"keys":[{}]}"#,
+            r#"{"keys":[{"kty":"EC"}]}"#,
+            r#"{"keys":[{"use":"x509-svid","kty":"EC","x5c":["AAAA"]}]}"#,
+            r#"{"keys":[],"spiffe_sequence":-1}"#,
+            r#"{"keys":[],"spiffe_sequence":"7"}"#,
+            r#"{"keys":[]} x"#,
+            &deep,
+        ] {
             let error = far.fetch_answer(ok(document)).await.unwrap_err();
-            assert!(matches!(error, Error::Document(_)), "{document}: {error}");
+            assert!(matches!(error, Error::Document(_)), "{document:.80}: {error}");
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn that_gives_another_trust_domains_bundle_gains_nothing_there() {
+        let (far, third) = (Domain::new(), TestAuthority::new("third.example"));
+        let fetched = far.fetch_answer(ok(&third.bundle().to_document())).await.unwrap();
+        assert_eq!(fetched.bundle.trust_domain.as_str(), "far.example");
+        let believed: BundleSet = std::iter::once(fetched.bundle).collect();
+        let error = spiffe_core::x509::verify_svid(third.svid("/workload").chain(), &believed, NOW).unwrap_err();
+        assert!(error.to_string().contains("third.example"), "a bundle speaks for its own trust domain only: {error}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn that_goes_back_or_fails_leaves_what_is_at_hand() {
+        let far = Domain::new();
+        let at_hand = Bundle { sequence_number: 9, ..far.authority.bundle() };
+        let known: BundleSet = std::iter::once(at_hand.clone()).collect();
+        let older = Bundle { sequence_number: 8, ..far.authority.bundle() }.to_document();
+        let fetcher = answering(far.identity.clone(), ok(&older));
+        let error = fetcher.fetch(&Domain::relationship(), &known).await.unwrap_err();
+        assert!(matches!(error, Error::Older { received: 8, current: 9, .. }), "{error}");
+        assert_eq!(known.get(far.authority.trust_domain()).map(|bundle| &**bundle), Some(&at_hand));
     }
 
     #[tokio::test(start_paused = true)]

@@ -94,7 +94,13 @@ impl Bundle {
         let mut skipped = 0;
         for (index, key) in keys.into_iter().enumerate() {
             match key.key_use.as_deref() {
-                Some(USE_X509) => bundle.x509_authorities.push(x509_authority(index, &key.jwk)?),
+                Some(USE_X509) => {
+                    let authority = x509_authority(index, &key.jwk)?;
+                    // Said twice, it says no more.
+                    if !bundle.x509_authorities.contains(&authority) {
+                        bundle.x509_authorities.push(authority);
+                    }
+                }
                 Some(USE_JWT) => {
                     let authority = jwt_authority(index, &key.jwk)?;
                     if bundle.jwt_authority(&authority.key_id).is_some() {

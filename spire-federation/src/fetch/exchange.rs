@@ -87,6 +87,9 @@ fn request(url: &EndpointUrl) -> Result<Request<Empty<Bytes>>, Error> {
 /// The body, of at most `limit` bytes.
 pub(crate) async fn read(url: &EndpointUrl, answer: Response<Incoming>, limit: usize) -> Result<Vec<u8>, Error> {
     let mut body = answer.into_body();
+    if body.size_hint().lower() > limit as u64 {
+        return Err(Error::TooLong { limit });
+    }
     let mut bytes = Vec::new();
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|source| Error::Http { host: url.host_and_port(), source })?;

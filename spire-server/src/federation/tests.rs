@@ -248,6 +248,31 @@ async fn bundles_follow_their_publisher_and_are_written_only_when_they_change() 
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_was_good_stays_in_use_while_a_peer_misbehaves_and_what_follows_is_taken() {
+    let (far, impostor) = (TestAuthority::new("far.example"), TestAuthority::new("far.example"));
+    let store = MemoryStore::default();
+    store.set_bundle(far.bundle());
+    let world = World::new(&[relationship("far.example", "far")], store);
+    let interval = Duration::from_secs(180);
+    world.serve("far", &far, Bundle { sequence_number: 5, ..far.bundle() });
+    sleep(interval).await;
+    let good = world.store.stored(&far).unwrap();
+
+    world.serve("far", &far, Bundle { sequence_number: 4, ..impostor.bundle() });
+    sleep(interval).await;
+    world.serve("far", &impostor, Bundle { sequence_number: 6, ..impostor.bundle() });
+    sleep(interval).await;
+    world.stall("far");
+    sleep(interval).await;
+    assert_eq!(world.store.stored(&far).unwrap(), good);
+    assert_eq!(world.store.writes(), 1);
+
+    world.serve("far", &far, Bundle { sequence_number: 7, ..rotated(&far) });
+    sleep(interval).await;
+    assert_eq!(world.store.stored(&far).unwrap().sequence_number, 7);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_relationship_that_is_made_is_fetched_at_once() {
     let far = TestAuthority::new("far.example");
     let world = World::new(&[], MemoryStore::default());
