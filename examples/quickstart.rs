@@ -1,2 +1,0 @@
-//! (about to be written)
-fn main() {}

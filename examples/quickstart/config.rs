@@ -1,0 +1,92 @@
+//! The configuration files, as the tutorial has them.
+
+use crate::site::Site;
+
+/// `server.conf` of a site that federates with another by `https_spiffe`.
+pub(crate) fn server(site: &Site, other: &Site) -> String {
+    let Site { name, trust_domain, server_port, bundle_port, .. } = site;
+    let (other_domain, other_port) = (other.trust_domain, other.bundle_port);
+    format!(
+        r#"server {{
+    bind_address = "127.0.0.1"
+    bind_port = "{server_port}"
+    socket_path = "{name}/server.sock"
+    trust_domain = "{trust_domain}"
+    data_dir = "{name}/server"
+    log_level = "INFO"
+    default_x509_svid_ttl = "1h"
+    ca_subject = {{
+        country = ["US"],
+        organization = ["SPIFFE"],
+        common_name = "",
+    }}
+
+    federation {{
+        bundle_endpoint {{
+            address = "127.0.0.1"
+            port = {bundle_port}
+        }}
+        federates_with "{other_domain}" {{
+            bundle_endpoint_url = "https://127.0.0.1:{other_port}"
+            bundle_endpoint_profile "https_spiffe" {{
+                endpoint_spiffe_id = "spiffe://{other_domain}/spire/server"
+            }}
+        }}
+    }}
+}}
+
+plugins {{
+    DataStore "sql" {{
+        plugin_data {{
+            database_type = "sqlite3"
+            connection_string = "{name}/server/datastore.sqlite3"
+        }}
+    }}
+
+    NodeAttestor "join_token" {{
+        plugin_data {{}}
+    }}
+
+    KeyManager "disk" {{
+        plugin_data {{
+            keys_path = "{name}/server/keys.json"
+        }}
+    }}
+}}
+"#
+    )
+}
+
+/// `agent.conf` of a site. It asks its server for changes each second; the default would be five.
+pub(crate) fn agent(site: &Site) -> String {
+    let Site { name, trust_domain, server_port, .. } = site;
+    format!(
+        r#"agent {{
+    data_dir = "{name}/agent"
+    log_level = "INFO"
+    server_address = "127.0.0.1"
+    server_port = "{server_port}"
+    socket_path = "{name}/agent.sock"
+    trust_bundle_path = "{name}/bundle.pem"
+    trust_domain = "{trust_domain}"
+    sync_interval = "1s"
+}}
+
+plugins {{
+    NodeAttestor "join_token" {{
+        plugin_data {{}}
+    }}
+
+    KeyManager "memory" {{
+        plugin_data {{}}
+    }}
+
+    WorkloadAttestor "unix" {{
+        plugin_data {{
+            discover_workload_path = true
+        }}
+    }}
+}}
+"#
+    )
+}
