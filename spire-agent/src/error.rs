@@ -21,6 +21,14 @@ pub enum Error {
         /// Which one.
         id: EntryId,
     },
+    /// A workload attestor cannot be configured so.
+    #[error("workload attestor {name:?} cannot be configured: {reason}")]
+    WorkloadAttestor {
+        /// Which one.
+        name: &'static str,
+        /// Why not.
+        reason: String,
+    },
     /// The agent is on its way out.
     #[error("agent is shutting down")]
     ShuttingDown,

@@ -8,9 +8,11 @@
 #![forbid(unsafe_code)]
 
 pub mod cache;
+pub mod config;
 pub mod endpoints;
 mod error;
 mod manager;
+pub mod workload;
 
 pub use cache::{Counts, JwtSvid, WorkloadIdentity, WorkloadUpdate};
 pub use error::Error;

@@ -31,6 +31,12 @@ pub enum Error {
     /// A process could not be looked at.
     #[error(transparent)]
     Process(#[from] ProcessError),
+    /// The container of a process could not be told.
+    #[error(transparent)]
+    Container(#[from] ContainerError),
+    /// The unit of a process could not be told.
+    #[error(transparent)]
+    Systemd(#[from] SystemdError),
     /// A broken promise inside this crate or its caller.
     #[error("{0}")]
     Bug(&'static str),
@@ -45,7 +51,8 @@ impl Error {
             Self::UnexpectedChallenge { .. } => ErrorKind::InvalidArgument,
             Self::JoinToken(error) => error.kind(),
             Self::X509Pop(error) => error.kind(),
-            Self::Process(_) => ErrorKind::Internal,
+            Self::Process(_) | Self::Systemd(_) => ErrorKind::Internal,
+            Self::Container(error) => error.kind(),
         }
     }
 }
@@ -277,5 +284,75 @@ pub enum ProcessError {
     Interrupted {
         /// The process number.
         pid: u32,
+    },
+}
+
+/// Why it could not be told which container a process runs in, or what that is.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ContainerError {
+    /// The process's control groups do not agree.
+    #[error("multiple {what} found ({one:?}, {other:?})")]
+    Ambiguous {
+        /// What there is more than one of.
+        what: &'static str,
+        /// The one.
+        one: String,
+        /// The other.
+        other: String,
+    },
+    /// The configuration cannot be used.
+    #[error("{0}")]
+    Config(String),
+    /// The engine does not answer, or not as it should.
+    #[error("container engine at {socket}: {reason}")]
+    Engine {
+        /// The path of its socket.
+        socket: String,
+        /// What went wrong.
+        reason: String,
+    },
+    /// The control group bears a container's name, and the container's own processes are elsewhere.
+    #[error("control group {path:?} has the name of a container and is not that container's")]
+    Forged {
+        /// The path of the control group.
+        path: String,
+    },
+}
+
+impl ContainerError {
+    fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Ambiguous { .. } | Self::Forged { .. } => ErrorKind::FailedPrecondition,
+            Self::Config(_) => ErrorKind::InvalidArgument,
+            Self::Engine { .. } => ErrorKind::Unavailable,
+        }
+    }
+}
+
+/// Why it could not be told which unit of systemd a process belongs to.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SystemdError {
+    /// There is no way to the system bus.
+    #[error("failed to open dbus connection: {0}")]
+    Connect(String),
+    /// The process belongs to no unit, or systemd does not answer.
+    #[error("failed to get unit by process {pid}: {reason}")]
+    Unit {
+        /// The process number.
+        pid: u32,
+        /// What systemd said.
+        reason: String,
+    },
+    /// A property of the unit cannot be had.
+    #[error("failed to get {property} of unit {unit}: {reason}")]
+    Property {
+        /// The property's name.
+        property: &'static str,
+        /// The unit's object.
+        unit: String,
+        /// What systemd said.
+        reason: String,
     },
 }

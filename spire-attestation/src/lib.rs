@@ -17,4 +17,4 @@ pub mod node;
 #[cfg(feature = "agent")]
 pub mod workload;
 
-pub use error::{AgentIdError, Error, JoinTokenError, ProcessError, X509PopError};
+pub use error::{AgentIdError, ContainerError, Error, JoinTokenError, ProcessError, SystemdError, X509PopError};

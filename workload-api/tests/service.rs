@@ -332,12 +332,16 @@ async fn a_caller_over_tcp_is_known_by_address_alone() {
 }
 
 #[tokio::test]
-async fn a_socket_left_behind_is_replaced_and_anything_else_is_not() {
+async fn a_stale_socket_is_replaced_and_a_live_one_or_anything_else_is_not() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("api.sock");
     drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
     assert!(path.exists());
-    drop(UnixSocket::bind(&path, PUBLIC_SOCKET_MODE).unwrap());
+    let live = UnixSocket::bind(&path, PUBLIC_SOCKET_MODE).unwrap();
+    let err = UnixSocket::bind(&path, PUBLIC_SOCKET_MODE).unwrap_err();
+    assert!(err.to_string().ends_with("another process listens on it"), "{err}");
+    assert!(path.exists());
+    drop(live);
     std::fs::write(&path, "precious").unwrap();
     let err = UnixSocket::bind(&path, PUBLIC_SOCKET_MODE).unwrap_err();
     assert!(err.to_string().starts_with("failed to listen on socket"), "{err}");

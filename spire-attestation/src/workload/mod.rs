@@ -13,8 +13,14 @@ use spire_types::Selector;
 
 use crate::{Error, ProcessError};
 
+#[cfg(feature = "docker")]
+mod cgroup;
+#[cfg(feature = "docker")]
+pub mod docker;
 mod passwd;
 mod proc;
+#[cfg(feature = "systemd")]
+pub mod systemd;
 pub mod unix;
 
 /// One way to attest workloads. One value serves all callers of the process; attestations run at the same time.

@@ -39,6 +39,25 @@ impl ProcDir {
         }
     }
 
+    #[cfg(feature = "docker")]
+    pub(super) fn pid(&self) -> u32 {
+        self.pid
+    }
+
+    /// A small file as text; `None` where there is none.
+    #[cfg(feature = "docker")]
+    pub(super) fn text(&self, name: &'static str) -> Result<Option<String>, ProcessError> {
+        let mut text = String::new();
+        match self.open_file(name).and_then(|file| file.take(MAX_TEXT_BYTES).read_to_string(&mut text)) {
+            Ok(read) if read as u64 == MAX_TEXT_BYTES => {
+                Err(ProcessError::Malformed { pid: self.pid, what: name, reason: "too long" })
+            }
+            Ok(_) => Ok(Some(text)),
+            Err(err) if err.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(err) => Err(self.io(name, err)),
+        }
+    }
+
     pub(super) fn owner(&self) -> Result<Owner, ProcessError> {
         let mut status = String::new();
         self.open_file("status")
@@ -98,6 +117,10 @@ fn numbers(text: &str) -> Result<Vec<u32>, &'static str> {
 
 /// A process may be in 65,536 groups of up to ten digits each.
 const MAX_STATUS_BYTES: u64 = 1024 * 1024;
+
+/// A machine has a few thousand mounts at most.
+#[cfg(feature = "docker")]
+const MAX_TEXT_BYTES: u64 = 16 * 1024 * 1024;
 
 #[cfg(test)]
 mod tests {

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::{Stream, StreamExt as _};
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::sync::Semaphore;
@@ -37,7 +38,8 @@ impl UnixSocket {
     /// file's mode.
     ///
     /// # Errors
-    /// [`ListenError`]; a file at `path` that is no socket is left alone and is an error.
+    /// [`ListenError`]; a file at `path` that is no socket, or a socket that somebody listens on, is left alone and is an
+    /// error.
     pub fn bind(path: &Path, mode: u32) -> Result<Self, ListenError> {
         let failed = |attempt| move |source| ListenError { attempt, path: path.to_owned(), source };
         if let Some(directory) = path.parent().filter(|directory| !directory.as_os_str().is_empty()) {
@@ -49,6 +51,10 @@ impl UnixSocket {
         }
         match std::fs::symlink_metadata(path) {
             Ok(metadata) if metadata.file_type().is_socket() => {
+                if is_listened_on(path) {
+                    let source = io::Error::new(io::ErrorKind::AddrInUse, "another process listens on it");
+                    return Err(failed("listen on")(source));
+                }
                 std::fs::remove_file(path).map_err(failed("replace"))?;
             }
             // What is there is for `bind` to refuse.
@@ -82,6 +88,16 @@ impl UnixSocket {
             }
         })
     }
+}
+
+/// Asks without waiting: a listener whose queue is full is one too.
+fn is_listened_on(path: &Path) -> bool {
+    let connect = || {
+        let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
+        let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
+        rustix::net::connect(&socket, &SocketAddrUnix::new(path)?)
+    };
+    matches!(connect(), Ok(()) | Err(rustix::io::Errno::AGAIN))
 }
 
 impl Drop for UnixSocket {

@@ -66,6 +66,17 @@ pub struct Process {
 }
 
 impl Process {
+    /// Takes hold of the process that has the number `pid` now, for somebody who names others by their numbers.
+    ///
+    /// # Errors
+    /// [`PeerError::Gone`] where there is none.
+    pub fn of_pid(pid: i32) -> Result<Self, PeerError> {
+        let gone = || PeerError::Gone { pid };
+        let number = Pid::from_raw(pid).filter(|_| pid > 0).ok_or_else(gone)?;
+        let owner = std::fs::metadata(format!("/proc/{pid}")).map_err(|_| gone())?;
+        Self::hold(number, owner.uid(), owner.gid())
+    }
+
     /// Takes hold of `pid`, which had these credentials when it connected.
     fn hold(pid: Pid, uid: u32, gid: u32) -> Result<Self, PeerError> {
         let gone = || PeerError::Gone { pid: pid.as_raw_pid() };
@@ -229,6 +240,19 @@ mod tests {
         child.wait().unwrap();
         let reused = Process { pidfd: ended.pidfd, ..process };
         assert!(matches!(reused.check(), Err(PeerError::Gone { .. })));
+    }
+
+    #[test]
+    fn a_process_is_held_by_its_number_alone() {
+        let mut child = sleeper();
+        let process = Process::of_pid(i32::try_from(child.id()).unwrap()).unwrap();
+        process.check().unwrap();
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert_eq!(process.check(), Err(PeerError::Gone { pid: process.pid() }));
+        for pid in [process.pid(), 0, -1] {
+            assert!(matches!(Process::of_pid(pid), Err(PeerError::Gone { .. })));
+        }
     }
 
     #[test]
