@@ -1,0 +1,47 @@
+//! What connected agents cost a server when nothing changes.
+
+use std::time::{Duration, Instant};
+
+use spire_api::proto::bundle::GetBundleRequest;
+use spire_api::proto::bundle::bundle_client::BundleClient;
+use tokio::task::JoinSet;
+
+use crate::Failure;
+use crate::deployment::Deployment;
+use crate::node::{self, Dialer};
+use crate::rows::sync_once;
+
+/// SPIRE's agents ask that often.
+const SYNC_INTERVAL: Duration = Duration::from_secs(5);
+
+/// CPU of the server, in per cent of one core, while so many agents poll it as SPIRE's do.
+pub(crate) async fn polling_agents(deployment: &Deployment, count: usize, length: Duration) -> Result<f64, Failure> {
+    let mut agents = JoinSet::new();
+    for number in 0..count {
+        let dialer = node::join(deployment, &format!("/idle-{number}")).await?;
+        agents.spawn(poll(dialer, SYNC_INTERVAL.mul_f64(fraction(number, count))));
+    }
+    tokio::time::sleep(SYNC_INTERVAL * 2).await;
+    let (start, before) = (Instant::now(), deployment.server.cpu()?);
+    tokio::select! {
+        () = tokio::time::sleep(length) => {}
+        Some(ended) = agents.join_next() => return Err(format!("an agent stopped: {ended:?}").into()),
+    }
+    let used = deployment.server.cpu()?.saturating_sub(before);
+    Ok(100.0 * used.as_secs_f64() / start.elapsed().as_secs_f64())
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a few hundred agents")]
+fn fraction(number: usize, count: usize) -> f64 {
+    number as f64 / count as f64
+}
+
+async fn poll(dialer: Dialer, phase: Duration) -> Result<(), Failure> {
+    tokio::time::sleep(phase).await;
+    let channel = dialer.channel();
+    loop {
+        BundleClient::new(channel.clone()).get_bundle(GetBundleRequest::default()).await?;
+        sync_once(channel.clone()).await?;
+        tokio::time::sleep(SYNC_INTERVAL).await;
+    }
+}
