@@ -6,6 +6,7 @@
 //! | [`agent`], [`bundle`], [`debug`], [`entry`], [`localauthority`], [`logger`], [`svid`], [`trustdomain`] | `spire.api.server.*.v1` |
 //! | [`agent_debug`] | `spire.agent.debug.v1` (without `api`, unlike all others) |
 //! | [`agent_logger`], [`delegated_identity`] | `spire.api.agent.*.v1` |
+//! | [`ext_registry`] | `spire.ext.registry.v1`, which is beyond SPIRE |
 //! | [`envoy`] | `envoy.*.v3`, as much as secret discovery needs |
 
 pub use packages::spire::agent::debug::v1 as agent_debug;
@@ -20,6 +21,7 @@ pub use packages::spire::api::server::logger::v1 as logger;
 pub use packages::spire::api::server::svid::v1 as svid;
 pub use packages::spire::api::server::trustdomain::v1 as trustdomain;
 pub use packages::spire::api::types;
+pub use packages::spire::ext::registry::v1 as ext_registry;
 
 /// Envoy's secret discovery.
 pub mod envoy {
@@ -78,6 +80,13 @@ mod packages {
         }
     }
     pub mod spire {
+        pub mod ext {
+            pub mod registry {
+                pub mod v1 {
+                    include!("gen/spire.ext.registry.v1.rs");
+                }
+            }
+        }
         pub mod agent {
             pub mod debug {
                 pub mod v1 {

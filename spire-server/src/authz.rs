@@ -111,6 +111,10 @@ pub fn allowed(full_method: &str) -> Option<Allowed> {
             "GetLogger" | "SetLogLevel" | "ResetLogLevel" => LOCAL,
             _ => return None,
         },
+        "spire.ext.registry.v1.Registry" => match method {
+            "Follow" => AGENT,
+            _ => return None,
+        },
         "grpc.health.v1.Health" => match method {
             "Check" | "List" | "Watch" => LOCAL,
             _ => return None,

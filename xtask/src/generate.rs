@@ -18,6 +18,7 @@ const CRATES: &[(&str, &str, &[&str])] = &[
             "debug.proto",
             "delegated_identity.proto",
             "entry.proto",
+            "ext_registry.proto",
             "localauthority.proto",
             "logger.proto",
             "svid.proto",
