@@ -5,11 +5,15 @@
 
 mod aliases;
 mod cache;
+mod history;
 mod index;
 mod trie;
+mod view;
 
 #[cfg(test)]
 mod tests;
 
 pub use cache::EntryCache;
+pub use history::{Step, Touched};
 pub use index::EntryIndex;
+pub use view::{Delta, View};

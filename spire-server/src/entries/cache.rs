@@ -4,12 +4,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use parking_lot::Mutex as SyncMutex;
 use spiffe_core::TrustDomain;
 use spire_datastore::{Changes, DataStore, Error};
 use spire_runtime::Clock;
 use spire_types::Revision;
 use tokio::sync::{Mutex, watch};
 
+use super::history::{History, Step, Touched};
 use super::index::EntryIndex;
 
 /// How long to wait after the store failed.
@@ -22,6 +24,8 @@ pub struct EntryCache {
     trust_domain: TrustDomain,
     current: ArcSwap<EntryIndex>,
     revisions: watch::Sender<Revision>,
+    /// Never locked across an await.
+    history: SyncMutex<History>,
     /// One refresh at a time.
     refreshing: Mutex<()>,
 }
@@ -35,7 +39,8 @@ impl EntryCache {
         let index = EntryIndex::from_snapshot(trust_domain.clone(), store.snapshot().await?);
         let (revisions, _) = watch::channel(index.revision());
         let current = ArcSwap::from_pointee(index);
-        Ok(Self { store, trust_domain, current, revisions, refreshing: Mutex::new(()) })
+        let history = SyncMutex::default();
+        Ok(Self { store, trust_domain, current, revisions, history, refreshing: Mutex::new(()) })
     }
 
     /// The newest index. It stays as it is however long it is held.
@@ -47,6 +52,19 @@ impl EntryCache {
     /// Shows the revision of the newest index.
     pub fn revisions(&self) -> watch::Receiver<Revision> {
         self.revisions.subscribe()
+    }
+
+    /// The steps that lead on from `revision` to the newest index; `None` where it is too far back.
+    #[must_use]
+    pub fn since(&self, revision: Revision) -> Option<Vec<Arc<Step>>> {
+        self.history.lock().since(revision)
+    }
+
+    /// The index at `revision`; `None` where it is too far back, or has never been.
+    #[must_use]
+    pub fn at(&self, revision: Revision) -> Option<Arc<EntryIndex>> {
+        let current = self.current();
+        if current.revision() == revision { Some(current) } else { self.history.lock().at(revision) }
     }
 
     /// Takes in what the store has committed so far.
@@ -75,13 +93,23 @@ impl EntryCache {
 
     async fn take_in(&self) -> Result<Revision, Error> {
         let before = self.current.load_full();
-        let index = match self.store.changes_since(before.revision()).await? {
+        let (after, touched) = match self.store.changes_since(before.revision()).await? {
             Changes::Since(revision, _) if revision == before.revision() => return Ok(revision),
-            Changes::Since(revision, changes) => before.after(revision, changes),
-            _ => EntryIndex::from_snapshot(self.trust_domain.clone(), self.store.snapshot().await?),
+            Changes::Since(revision, changes) => {
+                // Who has been touched can only be told while the changes are still at hand.
+                let after = before.after(revision, changes.clone());
+                let touched = Touched::by(&changes, &before, &after);
+                (after, touched)
+            }
+            Changes::TooOld => {
+                let snapshot = self.store.snapshot().await?;
+                (EntryIndex::from_snapshot(self.trust_domain.clone(), snapshot), Touched::Everything)
+            }
         };
-        let revision = index.revision();
-        self.current.store(Arc::new(index));
+        let revision = after.revision();
+        let after = Arc::new(after);
+        self.history.lock().push(Step { from: before.revision(), after: Arc::clone(&after), touched });
+        self.current.store(after);
         self.revisions.send_replace(revision);
         Ok(revision)
     }

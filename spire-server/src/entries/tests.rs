@@ -1,8 +1,8 @@
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use proptest::prelude::*;
-use spiffe_core::{SpiffeId, Timestamp, TrustDomain, Ttl};
+use spiffe_core::{Bundle, SpiffeId, Timestamp, TrustDomain, Ttl};
 use spire_datastore::{Change, Created, DataStore, Entries as _, Nodes as _, SqliteStore};
 use spire_runtime::SimClock;
 use spire_types::{AttestedNode, EntryId, RegistrationEntry, Revision, Selector};
@@ -256,4 +256,85 @@ proptest! {
             }
         }
     }
+}
+
+/// What an agent makes of what it is told.
+#[derive(Default)]
+struct Told(BTreeMap<String, Arc<RegistrationEntry>>);
+
+impl Told {
+    fn take(&mut self, delta: Delta) {
+        for id in delta.removed_entries {
+            self.0.remove(id.as_str());
+        }
+        for entry in delta.entries {
+            self.0.insert(entry.id.as_ref().unwrap().to_string(), entry);
+        }
+    }
+
+    fn given(index: &EntryIndex, agent: &SpiffeId) -> BTreeMap<String, Arc<RegistrationEntry>> {
+        let given = index.authorized(agent, NOW).into_iter();
+        given.map(|entry| (entry.id.as_ref().unwrap().to_string(), entry)).collect()
+    }
+}
+
+proptest! {
+    #[test]
+    fn an_agent_that_is_told_steps_has_what_the_index_gives_at_each_of_them(
+        batches in proptest::collection::vec((proptest::collection::vec(some_change(), 1..4), 0_u8..4), 1..30)
+    ) {
+        let mut index = Arc::new(EntryIndex::new(trust_domain()));
+        let mut steps: Vec<Arc<Step>> = Vec::new();
+        let mut agents = ["/agent1", "/agent2"].map(|path| (View::new(id(path)), Told::default()));
+        for (revision, (changes, lag)) in (1..).zip(batches) {
+            let after = Arc::new(index.after(Revision(revision), changes.clone()));
+            let touched = Touched::by(&changes, &index, &after);
+            steps.push(Arc::new(Step { from: index.revision(), after: Arc::clone(&after), touched }));
+            index = after;
+            for (number, (view, told)) in (0..).zip(&mut agents) {
+                // Now and then an agent lags behind, or comes back with what it had.
+                if lag == number {
+                    continue;
+                }
+                let first = steps.iter().position(|step| step.from == view.revision()).unwrap();
+                if lag == 3 && first > 0 {
+                    *view = View::at(view.agent().clone(), &steps[first - 1].after, NOW);
+                }
+                told.take(view.follow(&steps[first..], NOW));
+                prop_assert_eq!(&told.0, &Told::given(&index, view.agent()));
+                prop_assert_eq!(view.revision(), index.revision());
+            }
+        }
+    }
+}
+
+#[test]
+fn an_agent_is_told_the_bundles_that_its_entries_need_and_when_they_change() {
+    let bundle = |name: &str, sequence| {
+        let mut bundle = Bundle::new(TrustDomain::parse(name).unwrap());
+        bundle.sequence_number = sequence;
+        Change::Bundle(bundle.trust_domain.clone(), Some(bundle))
+    };
+    let mut federated = entry("e", "/a", "/agent", &["x:1"]);
+    federated.federates_with = vec![TrustDomain::parse("friend.org").unwrap()];
+    let names = |bundles: &[Arc<Bundle>]| {
+        let mut names: Vec<_> = bundles.iter().map(|bundle| bundle.trust_domain.to_string()).collect();
+        names.sort();
+        names
+    };
+    let mut index = Arc::new(index(vec![bundle("example.org", 1), bundle("friend.org", 1), bundle("stranger.org", 1)]));
+    let mut view = View::new(id("/agent"));
+    assert_eq!(names(&view.compare_all(&index, NOW).bundles), ["example.org"]);
+    let mut step = |changes: Vec<Change>| {
+        let after = Arc::new(index.after(Revision(index.revision().0 + 1), changes.clone()));
+        let touched = Touched::by(&changes, &index, &after);
+        let step = Arc::new(Step { from: index.revision(), after: Arc::clone(&after), touched });
+        index = after;
+        view.follow(&[step], NOW)
+    };
+    assert_eq!(names(&step(vec![put(federated)]).bundles), ["friend.org"]);
+    assert_eq!(names(&step(vec![bundle("friend.org", 2), bundle("stranger.org", 2)]).bundles), ["friend.org"]);
+    let delta = step(vec![Change::Entry(EntryId::parse("e").unwrap(), None)]);
+    assert_eq!(delta.removed_bundles, [TrustDomain::parse("friend.org").unwrap()]);
+    assert!(step(vec![bundle("friend.org", 3)]).is_empty());
 }
