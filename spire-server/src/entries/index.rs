@@ -122,9 +122,7 @@ impl EntryIndex {
 
     /// Whether other entries may be given because of the entry of that ID: an alias, or one that has children.
     pub(super) fn gives_others(&self, id: &EntryId) -> bool {
-        self.entries
-            .get(id)
-            .is_some_and(|entry| self.is_alias(entry) || self.by_parent.get(&entry.spiffe_id).is_some())
+        self.entries.get(id).is_some_and(|entry| self.is_alias(entry) || self.by_parent.get(&entry.spiffe_id).is_some())
     }
 
     /// The revision that this index shows.
