@@ -12,6 +12,7 @@ use spire_api::proto::agent::agent_server::AgentServer;
 use spire_api::proto::bundle::bundle_server::BundleServer;
 use spire_api::proto::debug::debug_server::DebugServer;
 use spire_api::proto::entry::entry_server::EntryServer;
+use spire_api::proto::ext_registry::registry_server::RegistryServer;
 use spire_api::proto::localauthority::local_authority_server::LocalAuthorityServer;
 use spire_api::proto::logger::logger_server::LoggerServer;
 use spire_api::proto::svid::svid_server::SvidServer;
@@ -20,6 +21,7 @@ use spire_ca::rotation::Policy;
 use spire_ca::upstream::UpstreamAuthority;
 use spire_datastore::DataStore;
 use spire_runtime::{Clock, Logging, SystemClock, Tasks, rustls_time};
+use spire_types::entry::uuid_v4;
 use tokio::net::TcpListener;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tonic::service::Routes;
@@ -30,6 +32,7 @@ use crate::api::authorized_entries::AuthorizedEntries;
 use crate::api::bundle::BundleService;
 use crate::api::debug::DebugService;
 use crate::api::entry::EntryService;
+use crate::api::follow::FollowService;
 use crate::api::health::HealthService;
 use crate::api::local_authority::LocalAuthorityService;
 use crate::api::logger::LoggerService;
@@ -270,7 +273,13 @@ impl Parts {
             audit: self.config.audit_log,
         });
         let ends = Ends { shutdown: tasks.shutdown_token(), cut: cut.clone() };
-        let (agents, administrators) = (self.routes(&federation), self.local_routes(&federation, own));
+        let agents = self.routes(&federation).add_service(RegistryServer::new(FollowService::new(
+            Arc::clone(&self.cache),
+            Arc::clone(&self.clock),
+            tasks.shutdown_token(),
+            uuid_v4(&mut OsRng.unwrap_err()),
+        )));
+        let administrators = self.local_routes(&federation, own);
         let serving = endpoints::serve_tcp(listeners.tcp, tls, agents, Arc::clone(&guard), ends.clone());
         tasks.spawn("TCP endpoint", serving);
         tasks.spawn("socket endpoint", endpoints::serve_uds(listeners.uds, administrators, guard, ends));

@@ -63,10 +63,10 @@ impl Registry for FollowService {
         let Role::Agent(agent) = role(request.extensions())?.clone() else {
             return Err(Status::internal("caller is not an agent"));
         };
-        let Caller::Identified { leaf, .. } = caller(request.extensions())? else {
+        let Caller::Identified { serial, .. } = caller(request.extensions())? else {
             return Err(Status::internal("caller has no SVID"));
         };
-        let serial = leaf.serial_decimal();
+        let serial = serial.clone();
         let request = request.into_inner();
         let former = Some(Revision(request.revision))
             .filter(|_| *request.instance == *self.instance)
@@ -94,7 +94,7 @@ impl Registry for FollowService {
 struct Follower {
     service: FollowService,
     agent: SpiffeId,
-    serial: String,
+    serial: Arc<str>,
     view: View,
     /// Whether the agent has something that can be built upon.
     begun: bool,
@@ -125,7 +125,7 @@ impl Follower {
     fn is_on_record(&self) -> bool {
         let index = self.service.cache.current();
         index.node(&self.agent).is_some_and(|node| {
-            node.serial.is_some() && [&node.serial, &node.new_serial].into_iter().flatten().any(|s| *s == self.serial)
+            node.serial.is_some() && [&node.serial, &node.new_serial].into_iter().flatten().any(|serial| **serial == *self.serial)
         })
     }
 
@@ -196,4 +196,165 @@ fn pages(delta: &Delta, instance: &str, revision: Revision, whole: bool) -> VecD
         last.removed_bundles = delta.removed_bundles.iter().map(ToString::to_string).collect();
     }
     pages
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+    use std::time::Duration;
+
+    use futures_util::StreamExt as _;
+    use spiffe_core::testing::TestAuthority;
+    use spiffe_core::{Timestamp, TrustDomain};
+    use spire_datastore::{Created, DataStore, Entries as _, Nodes as _, SqliteStore};
+    use spire_runtime::SimClock;
+    use spire_types::{AttestedNode, RegistrationEntry};
+
+    use super::*;
+
+    const NOW: Timestamp = Timestamp::from_unix(1_800_000_000);
+
+    type Stream = <FollowService as Registry>::FollowStream;
+
+    struct World {
+        store: Arc<SqliteStore>,
+        service: FollowService,
+        leaf: spiffe_core::x509::Certificate,
+        agent: SpiffeId,
+    }
+
+    impl World {
+        async fn new() -> Self {
+            let store = Arc::new(SqliteStore::in_memory().await.unwrap());
+            let authority = TestAuthority::new("example.org");
+            let trust_domain = TrustDomain::parse("example.org").unwrap();
+            let agent = trust_domain.join("/spire/agent/one").unwrap();
+            let leaf = authority.svid(agent.path()).leaf().clone();
+            let node = AttestedNode {
+                spiffe_id: agent.clone(),
+                attestation_type: "join_token".into(),
+                serial: Some(leaf.serial_decimal()),
+                not_after: NOW + Ttl::from_hours(1),
+                new_serial: None,
+                new_not_after: None,
+                can_reattest: false,
+                selectors: Vec::new(),
+                agent_version: String::new(),
+            };
+            store.attest_node(node).await.unwrap();
+            let cache = EntryCache::load(Arc::clone(&store) as Arc<dyn DataStore>, trust_domain).await.unwrap();
+            let clock = Arc::new(SimClock::starting_at(NOW));
+            let service = FollowService::new(Arc::new(cache), clock, CancellationToken::new(), "run".into());
+            Self { store, service, leaf, agent }
+        }
+
+        async fn follow(&self, revision: u64, instance: &str) -> Stream {
+            let mut request = Request::new(FollowRequest { instance: instance.to_owned(), revision });
+            request.extensions_mut().insert(Role::Agent(self.agent.clone()));
+            let (id, leaf, serial) = (self.agent.clone(), self.leaf.clone(), self.leaf.serial_decimal().into());
+            let caller = Caller::Identified { id, leaf, serial, address: None };
+            request.extensions_mut().insert(caller);
+            self.service.follow(request).await.unwrap().into_inner()
+        }
+
+        async fn create(&self, name: &str, expires_at: Option<Timestamp>) -> Revision {
+            let id = self.agent.trust_domain().join(&format!("/{name}")).unwrap();
+            let mut entry = RegistrationEntry::new(id, self.agent.clone(), vec!["unix:uid:1".parse().unwrap()]);
+            entry.expires_at = expires_at;
+            let id = EntryId::parse(name).unwrap();
+            let Created::New(_, revision) = self.store.create_entry(entry, id, NOW).await.unwrap() else {
+                panic!("similar")
+            };
+            self.service.cache.reach(revision).await.unwrap();
+            revision
+        }
+
+        async fn delete(&self, name: &str) {
+            let (_, revision) = self.store.delete_entry(&EntryId::parse(name).unwrap()).await.unwrap();
+            self.service.cache.reach(revision).await.unwrap();
+        }
+    }
+
+    async fn told(stream: &mut Stream) -> FollowResponse {
+        stream.next().await.unwrap().unwrap()
+    }
+
+    fn names(response: &FollowResponse) -> BTreeSet<&str> {
+        response.entries.iter().map(|entry| entry.id.as_str()).collect()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_agent_is_told_everything_first_and_then_each_change() {
+        let world = World::new().await;
+        world.create("a", None).await;
+        let mut stream = world.follow(0, "").await;
+        let first = told(&mut stream).await;
+        assert!(first.whole && !first.more && names(&first) == BTreeSet::from(["a"]));
+        assert!(futures_util::poll!(stream.next()).is_pending(), "nothing has changed");
+        let revision = world.create("b", None).await;
+        let second = told(&mut stream).await;
+        assert!(!second.whole && names(&second) == BTreeSet::from(["b"]) && second.revision == revision.0);
+        world.delete("a").await;
+        world.create("c", None).await;
+        let third = told(&mut stream).await;
+        assert!(names(&third) == BTreeSet::from(["c"]) && third.removed_entries == ["a"]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_agent_that_comes_back_is_told_what_it_missed_and_everything_by_another_run() {
+        let world = World::new().await;
+        world.create("a", None).await;
+        let first = told(&mut world.follow(0, "").await).await;
+        world.create("b", None).await;
+        let missed = told(&mut world.follow(first.revision, &first.instance).await).await;
+        assert!(!missed.whole && names(&missed) == BTreeSet::from(["b"]));
+        let mut current = world.follow(missed.revision, &missed.instance).await;
+        assert!(futures_util::poll!(current.next()).is_pending(), "nothing was missed");
+        for (revision, instance) in [(first.revision, "another run"), (first.revision + 999, "run")] {
+            let all = told(&mut world.follow(revision, instance).await).await;
+            assert!(all.whole && names(&all) == BTreeSet::from(["a", "b"]), "{instance}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_empty_registry_is_told_too_and_large_ones_come_in_pages() {
+        let world = World::new().await;
+        let none = told(&mut world.follow(0, "").await).await;
+        assert!(none.whole && none.entries.is_empty() && !none.more);
+        for number in 0..PAGE_SIZE + 1 {
+            world.create(&format!("e{number}"), None).await;
+        }
+        let mut stream = world.follow(0, "").await;
+        let pages = [told(&mut stream).await, told(&mut stream).await];
+        assert_eq!(
+            pages.each_ref().map(|page| (page.entries.len(), page.whole, page.more)),
+            [(PAGE_SIZE, true, true), (1, true, false)]
+        );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_entry_that_ends_is_taken_away_without_a_change_in_the_store() {
+        let world = World::new().await;
+        world.create("short", Some(NOW + Ttl::from_secs(60))).await;
+        let mut stream = world.follow(0, "").await;
+        told(&mut stream).await;
+        let gone = told(&mut stream).await;
+        assert_eq!(gone.removed_entries, ["short"]);
+        assert_eq!(world.service.clock.now(), NOW + Ttl::from_secs(61));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_stream_ends_for_an_agent_that_is_banned_and_when_the_server_ends() {
+        let world = World::new().await;
+        let mut banned = world.follow(0, "").await;
+        told(&mut banned).await;
+        let mut other = world.follow(0, "").await;
+        told(&mut other).await;
+        world.service.shutdown.cancel();
+        assert!(other.next().await.is_none());
+        let revision = world.store.ban_node(&world.agent).await.unwrap();
+        world.service.cache.reach(revision).await.unwrap();
+        let ended = tokio::time::timeout(Duration::from_secs(1), banned.next()).await.unwrap();
+        assert!(ended.is_none());
+    }
 }

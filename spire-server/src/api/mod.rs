@@ -8,6 +8,7 @@ pub(crate) mod authorized_entries;
 pub(crate) mod bundle;
 pub(crate) mod debug;
 pub(crate) mod entry;
+pub(crate) mod follow;
 pub(crate) mod health;
 pub(crate) mod local_authority;
 pub(crate) mod logger;
