@@ -148,12 +148,10 @@ fn ca(server: &Block<'_>) -> CaConfig {
     let defaults = CaConfig::default();
     let key_type = |key| {
         server.parsed(key, |name| {
-            let known = name.parse().map_err(|_| {
-                format!(
-                    "error parsing {key}: key type {name:?} is unknown; must be one of [rsa-2048, rsa-4096, ec-p256, ec-p384]"
-                )
-            });
-            known
+            name.parse().map_err(|_| {
+                let known = "rsa-2048, rsa-4096, ec-p256, ec-p384";
+                format!("error parsing {key}: key type {name:?} is unknown; must be one of [{known}]")
+            })
         })
     };
     let of_ca = key_type("ca_key_type").unwrap_or(defaults.key_type);
