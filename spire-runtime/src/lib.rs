@@ -7,8 +7,6 @@
 
 pub mod backoff;
 pub mod clock;
-#[cfg(feature = "config-file")]
-pub mod config_file;
 pub mod health;
 pub mod log;
 #[cfg(feature = "sim")]

@@ -4,8 +4,6 @@
 //! `config-file`, reads one from `agent.conf`.
 
 mod bootstrap;
-#[cfg(feature = "config-file")]
-pub mod file;
 mod plugins;
 mod workload_api;
 

@@ -135,7 +135,9 @@ fn reflected(config: &WorkloadApiConfig) -> tonic_reflection::server::Builder<'s
         .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
         .register_encoded_file_descriptor_set(workload_api::proto::DESCRIPTORS)
         .register_encoded_file_descriptor_set(spire_api::proto::envoy::DESCRIPTORS)
-        .with_service_name("grpc.health.v1.Health");
+        .with_service_name("grpc.health.v1.Health")
+        .with_service_name("grpc.reflection.v1.ServerReflection")
+        .with_service_name("grpc.reflection.v1alpha.ServerReflection");
     let builder = if config.enabled { builder.with_service_name("SpiffeWorkloadAPI") } else { builder };
     match config.sds {
         Some(_) => builder.with_service_name("envoy.service.secret.v3.SecretDiscoveryService"),
@@ -153,3 +155,8 @@ fn reflection_alpha(
 ) -> Option<v1alpha::ServerReflectionServer<impl v1alpha::ServerReflection>> {
     reflected(config).build_v1alpha().inspect_err(|err| tracing::warn!(%err, "no reflection")).ok()
 }
+
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod tests;

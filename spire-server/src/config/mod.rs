@@ -5,8 +5,6 @@
 
 mod ca;
 mod federation;
-#[cfg(feature = "config-file")]
-pub mod file;
 mod limits;
 mod plugins;
 
