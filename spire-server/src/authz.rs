@@ -230,6 +230,8 @@ pub fn judge_transport(allowed: Allowed, caller: &Caller, admin_ids: &[SpiffeId]
 
 #[cfg(test)]
 mod tests {
+    use prost::Message as _;
+
     use super::*;
 
     fn serials<'a>(current: Option<&'a str>, new: Option<&'a str>) -> AgentSerials<'a> {
@@ -241,6 +243,22 @@ mod tests {
         assert_eq!(allowed("/spire.api.server.entry.v1.Entry/DropEverything"), None);
         assert_eq!(allowed("/evil.Service/Method"), None);
         assert_eq!(allowed("no-slash"), None);
+    }
+
+    #[test]
+    fn every_method_of_every_service_of_a_server_has_a_row() {
+        let files = prost_types::FileDescriptorSet::decode(spire_api::proto::DESCRIPTORS).unwrap();
+        let mut methods = 0;
+        for file in files.file.iter().filter(|file| file.package().starts_with("spire.api.server.")) {
+            for service in &file.service {
+                for method in &service.method {
+                    let full = format!("/{}.{}/{}", file.package(), service.name(), method.name());
+                    assert!(allowed(&full).is_some(), "{full} has no row");
+                    methods += 1;
+                }
+            }
+        }
+        assert_eq!(methods, 62, "the definitions are complete");
     }
 
     #[test]

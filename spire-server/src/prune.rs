@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use spire_datastore::DataStore;
 use spire_runtime::Clock;
+use spire_types::EntryId;
 
 use crate::config::PruneNodes;
 
@@ -32,7 +33,8 @@ pub(crate) async fn run(store: Arc<dyn DataStore>, nodes: Option<PruneNodes>, cl
 async fn prune_ended(store: &dyn DataStore, clock: &dyn Clock) -> Result<(), spire_datastore::Error> {
     let now = clock.now();
     for entry in store.prune_entries(now).await? {
-        tracing::info!(entry_id = ?entry.id, spiffe_id = %entry.spiffe_id, "Pruned an expired registration");
+        let entry_id = entry.id.as_ref().map(EntryId::as_str);
+        tracing::info!(entry_id, spiffe_id = %entry.spiffe_id, "Pruned an expired registration");
     }
     store.prune_join_tokens(now).await
 }

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -96,16 +97,15 @@ impl Server {
     /// # Errors
     /// [`Error::Ended`] with the failure that had ended the server before.
     pub async fn shutdown(self, deadline: Duration) -> Result<(), Error> {
-        let ended = self.tasks.shutdown(deadline).await;
-        self.cut.cancel();
-        match ended {
-            Ok(()) => Ok(()),
-            Err(failure) => match self.tasks.shutdown(CUT_GRACE).await {
-                // What was late has ended now; what had failed before has been told once.
-                Ok(()) if failure.ends_with(&format!("within {deadline:?}")) => Ok(()),
-                _ => Err(Error::Ended(failure)),
-            },
-        }
+        let mut ended = pin!(self.tasks.shutdown(deadline + CUT_GRACE));
+        let ended = tokio::select! {
+            ended = &mut ended => ended,
+            () = tokio::time::sleep(deadline) => {
+                self.cut.cancel();
+                ended.await
+            }
+        };
+        ended.map_err(Error::Ended)
     }
 }
 
@@ -261,7 +261,8 @@ impl Parts {
         };
 
         let (cache, clock) = (Arc::clone(&self.cache), Arc::clone(&self.clock));
-        tasks.spawn_until_shutdown(async move { cache.follow(clock.as_ref()).await });
+        let interval = self.config.cache.reload_interval;
+        tasks.spawn_until_shutdown(async move { cache.follow(clock.as_ref(), interval).await });
         let nodes = self.config.prune_nodes;
         tasks.spawn_until_shutdown(prune::run(Arc::clone(&self.store), nodes, Arc::clone(&self.clock)));
 

@@ -101,6 +101,7 @@ impl SvidService {
         }
         let entry = self.authorized(index, agent, &params.entry_id)?;
         let csr = request_key(&params.csr)?;
+        let entry_id = params.entry_id.as_str();
         let params = X509SvidParams {
             spiffe_id: &entry.spiffe_id,
             public_key: csr.public_key(),
@@ -110,7 +111,7 @@ impl SvidService {
         };
         let minted = self.sign_x509(&params).await?;
         tracing::debug!(
-            agent_id = %agent, entry_id = ?entry.id, spiffe_id = %entry.spiffe_id, expires_at = %minted.not_after,
+            agent_id = %agent, entry_id, spiffe_id = %entry.spiffe_id, expires_at = %minted.not_after,
             "Signed X509 SVID"
         );
         Ok(to_proto(&entry.spiffe_id, &minted, ""))

@@ -182,7 +182,6 @@ where
                 }
             };
             tracing::Span::current().record("authorized_as", role.as_str());
-            request.extensions_mut().insert(caller.clone());
             request.extensions_mut().insert(role.clone());
             let response = inner.call(request).await?;
             if guard.audit {

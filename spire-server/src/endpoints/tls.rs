@@ -150,3 +150,6 @@ pub(crate) fn grpc_config(
     let settings = settings.clone().with_alpn(&[ALPN_H2]);
     server_config(source, ClientAuth::Optional(callers), &settings).map_err(|err| Error::ServerSvid(err.to_string()))
 }
+
+#[cfg(test)]
+mod tests;

@@ -114,8 +114,9 @@ impl EntryCache {
         Ok(revision)
     }
 
-    /// Follows the store until the store is gone: the driver's loop. Between two commits it reads nothing.
-    pub async fn follow(&self, clock: &dyn Clock) {
+    /// Follows the store until the store is gone: the driver's loop. What this process writes is taken in at once, what
+    /// another one writes to the same store after `interval` at the latest.
+    pub async fn follow(&self, clock: &dyn Clock, interval: Duration) {
         let mut committed = self.store.revisions();
         loop {
             committed.mark_unchanged();
@@ -124,8 +125,9 @@ impl EntryCache {
                 clock.sleep(RETRY).await;
                 continue;
             }
-            if committed.changed().await.is_err() {
-                return;
+            tokio::select! {
+                changed = committed.changed() => if changed.is_err() { return },
+                () = clock.sleep(interval) => {}
             }
         }
     }

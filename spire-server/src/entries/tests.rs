@@ -1,5 +1,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use proptest::prelude::*;
 use spiffe_core::{Bundle, SpiffeId, Timestamp, TrustDomain, Ttl};
@@ -143,7 +144,7 @@ async fn the_cache_follows_the_store_and_reaches_each_answered_write() {
     let cache = Arc::new(EntryCache::load(Arc::clone(&store) as Arc<dyn DataStore>, trust_domain()).await.unwrap());
     let follower = Arc::clone(&cache);
     let clock = SimClock::starting_at(NOW);
-    let following = tokio::spawn(async move { follower.follow(&clock).await });
+    let following = tokio::spawn(async move { follower.follow(&clock, Duration::from_secs(5)).await });
 
     let chosen = EntryId::parse("unused").unwrap();
     let created = store.create_entry(entry("a", "/a", "/agent", &["x:1"]), chosen.clone(), NOW).await.unwrap();

@@ -1,0 +1,6 @@
+//! Whole servers in this process, spoken to over their sockets as agents and administrators do.
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
+
+mod agents;
+mod common;
+mod lifecycle;
