@@ -86,6 +86,12 @@ pub enum Error {
         /// The newest known here.
         known: i64,
     },
+    /// A bundle has no such authority.
+    #[error("{cause}")]
+    NoAuthority {
+        /// Which kind was looked for.
+        cause: &'static str,
+    },
     /// An entry names a trust domain whose bundle is not stored.
     #[error("unable to find federated bundle {trust_domain:?}")]
     NoFederatedBundle {
@@ -123,7 +129,7 @@ impl Error {
             Self::DiskFull { .. } => ErrorKind::ResourceExhausted,
             Self::InUse { .. } => ErrorKind::FailedPrecondition,
             Self::Invalid { .. } | Self::Taint { .. } => ErrorKind::InvalidArgument,
-            Self::NotFound { .. } => ErrorKind::NotFound,
+            Self::NotFound { .. } | Self::NoAuthority { .. } => ErrorKind::NotFound,
             Self::NoFederatedBundle { .. }
             | Self::Backend { .. }
             | Self::Damaged { .. }

@@ -155,10 +155,14 @@ pub fn check_dns_name(name: &str) -> Result<(), ConvertError> {
         return Err(ConvertError::new("domain ends with dot"));
     }
     if name.len() > MAX_DNS_NAME_LENGTH {
-        return Err(ConvertError::new(format!("length is over {MAX_DNS_NAME_LENGTH} bytes")));
+        return Err(ConvertError::new(format!("idna error\nidna: invalid label {rest:?}")));
     }
     match rest.split('.').find(|label| !is_dns_label(label)) {
-        Some(label) => Err(ConvertError::new(format!("invalid label {label:?}"))),
+        // As SPIRE words it, on two lines.
+        Some(label) => {
+            let shown = if label.is_empty() { rest } else { label };
+            Err(ConvertError::new(format!("idna error\nidna: invalid label {shown:?}")))
+        }
         None => Ok(()),
     }
 }
@@ -257,7 +261,8 @@ pub fn filter_from_proto(
             .transpose()
             .map_err(|err| malformed("federates with", &err))?,
         hint: filter.by_hint.clone().filter(|hint| !hint.is_empty()),
-        downstream: filter.by_downstream,
+        // SPIRE's own clients send `false` where they do not ask.
+        downstream: filter.by_downstream.filter(|asked| *asked),
     })
 }
 
@@ -353,7 +358,9 @@ mod tests {
             error(&|e| e.x509_svid_ttl = -1),
             "datastore-validation: invalid registration entry: X509SvidTtl is not set"
         );
-        assert!(error(&|e| e.dns_names[0] = "a..b".into()).starts_with("invalid DNS name: invalid label"));
+        assert!(
+            error(&|e| e.dns_names[0] = "a..b".into()).starts_with("invalid DNS name: idna error\nidna: invalid label")
+        );
         assert!(error(&|e| e.federates_with[0] = "Other".into()).starts_with("invalid federated trust domain"));
         assert_eq!(
             error(&|e| e.id = "a b".into()),
@@ -382,15 +389,15 @@ mod tests {
             ("", "empty or only whitespace"),
             ("*.", "empty or only whitespace"),
             ("a.", "domain ends with dot"),
-            (".a", "invalid label \"\""),
+            (".a", "idna error\nidna: invalid label \".a\""),
             ("*", "wildcard must be first label"),
             ("a.*.b", "wildcard must be first label"),
             ("**.a", "too many wildcards"),
             ("ä.b", "name must be ascii"),
-            ("-a.b", "invalid label \"-a\""),
-            ("a b", "invalid label \"a b\""),
-            ("ab--c", "invalid label \"ab--c\""),
-            (long.as_str(), &format!("invalid label {long:?}")),
+            ("-a.b", "idna error\nidna: invalid label \"-a\""),
+            ("a b", "idna error\nidna: invalid label \"a b\""),
+            ("ab--c", "idna error\nidna: invalid label \"ab--c\""),
+            (long.as_str(), &format!("idna error\nidna: invalid label {long:?}")),
         ] {
             assert_eq!(check_dns_name(name).unwrap_err().to_string(), error, "{name}");
         }

@@ -179,7 +179,7 @@ fn taint_x509(connection: &Connection, trust_domain: &TrustDomain, key_id: &[u8]
             found = true;
         }
     }
-    succeed_if(connection, bundle, found)
+    succeed_if(connection, bundle, found, "no ca found with provided subject key ID")
 }
 
 fn revoke_x509(connection: &Connection, trust_domain: &TrustDomain, key_id: &[u8]) -> Result<Revision, Fail> {
@@ -191,7 +191,7 @@ fn revoke_x509(connection: &Connection, trust_domain: &TrustDomain, key_id: &[u8
     let before = bundle.x509_authorities.len();
     bundle.x509_authorities.retain(|authority| !meant(authority));
     let found = bundle.x509_authorities.len() < before;
-    succeed_if(connection, bundle, found)
+    succeed_if(connection, bundle, found, "no root CA found with provided subject key ID")
 }
 
 fn taint_jwt(connection: &Connection, trust_domain: &TrustDomain, key_id: &str) -> Result<Revision, Fail> {
@@ -206,7 +206,7 @@ fn taint_jwt(connection: &Connection, trust_domain: &TrustDomain, key_id: &str) 
             found = true;
         }
     }
-    succeed_if(connection, bundle, found)
+    succeed_if(connection, bundle, found, "no JWT Key found with provided key ID")
 }
 
 fn revoke_jwt(connection: &Connection, trust_domain: &TrustDomain, key_id: &str) -> Result<Revision, Fail> {
@@ -217,12 +217,12 @@ fn revoke_jwt(connection: &Connection, trust_domain: &TrustDomain, key_id: &str)
     let before = bundle.jwt_authorities.len();
     bundle.jwt_authorities.retain(|authority| authority.key_id != key_id);
     let found = bundle.jwt_authorities.len() < before;
-    succeed_if(connection, bundle, found)
+    succeed_if(connection, bundle, found, "no JWT Key found with provided key ID")
 }
 
-fn succeed_if(connection: &Connection, bundle: Bundle, found: bool) -> Result<Revision, Fail> {
+fn succeed_if(connection: &Connection, bundle: Bundle, found: bool, missing: &'static str) -> Result<Revision, Fail> {
     if !found {
-        return Err(Error::NotFound { what: "authority" }.into());
+        return Err(Error::NoAuthority { cause: missing }.into());
     }
     succeed(connection, bundle).map(|(_, revision)| revision)
 }

@@ -54,8 +54,9 @@ impl EntryService {
     }
 
     async fn create(&self, wire: &types::Entry) -> Result<Created, Status> {
-        let entry = convert::entry::from_proto(wire, &self.trust_domain)
+        let mut entry = convert::entry::from_proto(wire, &self.trust_domain)
             .map_err(|err| invalid(if err.is_of_store() { CREATE_FAILED } else { CONVERT_FAILED }, err))?;
+        sort(&mut entry);
         let fallback_id = EntryId::random(&mut **self.rng.lock());
         let created = self.datastore.create_entry(entry, fallback_id, self.clock.now()).await;
         created.map_err(|err| store_failed(CREATE_FAILED, &err))
@@ -66,7 +67,8 @@ impl EntryService {
             .map_err(|err| invalid(if err.is_of_store() { UPDATE_FAILED } else { CONVERT_FAILED }, err))?;
         // One that is no ID is that of no entry.
         let id = EntryId::parse(&wire.id).map_err(|_| Status::not_found(UPDATE_FAILED))?;
-        let entry = RegistrationEntry { id: Some(id), ..entry };
+        let mut entry = RegistrationEntry { id: Some(id), ..entry };
+        sort(&mut entry);
         self.datastore.update_entry(entry, mask).await.map_err(|err| store_failed(UPDATE_FAILED, &err))
     }
 
@@ -188,6 +190,11 @@ impl Entry for EntryService {
     ) -> Result<Response<SyncStream>, Status> {
         self.authorized.sync(request).await
     }
+}
+
+/// Selectors are a set, and SPIRE shows them in this order.
+fn sort(entry: &mut RegistrationEntry) {
+    entry.selectors.sort();
 }
 
 fn created_to_proto(outcome: &Result<Created, Status>, mask: &EntryMask) -> batch_create_entry_response::Result {

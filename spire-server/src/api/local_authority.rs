@@ -78,8 +78,18 @@ impl LocalAuthorityService {
         if id.is_empty() {
             return Err(invalid(INVALID_ID, NO_ID));
         }
-        let revoked = self.authority.revoke(kind, AuthorityId::new(id)).await;
-        revoked.map(|_| Some(named(id))).map_err(|err| not_revoked(kind, &err))
+        match self.authority.revoke(kind, AuthorityId::new(id)).await {
+            Ok(_) => Ok(Some(named(id))),
+            // Nobody's, unless it is that of the old key, which was revoked before.
+            Err(AuthorityError::DataStore(err)) if kind == Kind::Jwt && err.kind() == ErrorKind::NotFound => {
+                let old = self.states(kind).await?.old;
+                Err(match old.filter(|old| old.id.as_str() == id) {
+                    Some(_) => status(Code::Internal, "failed to revoke JWT authority", err),
+                    None => invalid(INVALID_ID, "no JWT authority found with provided authority ID"),
+                })
+            }
+            Err(err) => Err(not_revoked(kind, &err)),
+        }
     }
 
     /// Taints or revokes what signed the old CA; `invalid_id` is how a name that does not fit is refused.
@@ -160,9 +170,6 @@ fn not_revoked(kind: Kind, err: &AuthorityError) -> Status {
             "only Old local authority can be revoked"
         }
         (Kind::Jwt, AuthorityError::Refused(CommandError::NotOld { .. })) => "unable to use a prepared key",
-        (Kind::Jwt, AuthorityError::DataStore(err)) if err.kind() == ErrorKind::NotFound => {
-            "no JWT authority found with provided authority ID"
-        }
         _ => return failed(&format!("failed to revoke {}", name(kind)), err),
     };
     invalid(INVALID_ID, unfit)

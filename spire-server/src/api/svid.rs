@@ -283,9 +283,10 @@ fn check_requested_names(names: &[String]) -> Result<(), Status> {
     }
     let covers = |wildcard: &str, name: &str| name.split_once('.').is_some_and(|(_, rest)| rest == wildcard);
     for wildcard in names.iter().filter_map(|name| name.strip_prefix("*.")) {
-        if names.iter().any(|name| !name.starts_with("*.") && covers(wildcard, name)) {
-            return Err(Status::invalid_argument(
+        if let Some(name) = names.iter().find(|name| !name.starts_with("*.") && covers(wildcard, name)) {
+            return Err(status::invalid(
                 "CSR DNS name contains a wildcard that covers another non-wildcard name",
+                format!("name {name:?} overlaps with an existing wildcard name in the list: wildcard overlap"),
             ));
         }
     }

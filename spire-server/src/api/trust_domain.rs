@@ -81,7 +81,14 @@ impl TrustDomainService {
         let bundle = bundle.filter(|_| changed.is_none_or(|mask| mask.trust_domain_bundle));
         let parts = wire::mask_from_proto(changed);
         let updated = self.datastore.update_relationship(relationship, parts, bundle.clone()).await;
-        let (relationship, _) = updated.map_err(|err| internal("failed to update federation relationship", &err))?;
+        let (relationship, _) = updated.map_err(|err| match err.kind() {
+            ErrorKind::NotFound => status::status(
+                Code::Internal,
+                UPDATE_FAILED,
+                "unable to fetch federation relationship: record not found",
+            ),
+            _ => internal(UPDATE_FAILED, &err),
+        })?;
         self.warn_without_bundle(&relationship, bundle.as_ref()).await;
         let answer = self.answer(&relationship, mask).await;
         answer.map_err(|err| internal("failed to convert federation relationship to proto", &err))
@@ -230,6 +237,7 @@ impl Debug for TrustDomainService {
 }
 
 const CONVERT_FAILED: &str = "failed to convert federation relationship";
+const UPDATE_FAILED: &str = "failed to update federation relationship";
 
 #[cfg(test)]
 mod tests;

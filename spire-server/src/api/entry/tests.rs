@@ -84,11 +84,13 @@ fn said_by(status: &Status) -> (Code, &str) {
 #[tokio::test]
 async fn a_created_entry_is_answered_and_is_in_the_index_at_once() {
     let world = world().await;
-    let mut results = world.create(&[types::Entry { id: String::new(), ..wire() }]).await;
+    let selectors = vec![selector("uid:2"), selector("uid:1")];
+    let mut results = world.create(&[types::Entry { id: String::new(), selectors, ..wire() }]).await;
     let result = results.remove(0);
     assert_eq!(said(result.status), (0, "OK".into()));
     let entry = result.entry.unwrap();
     assert_eq!((entry.id.len(), entry.created_at, entry.revision_number), (36, NOW.as_unix(), 0));
+    assert_eq!(entry.selectors, [selector("uid:1"), selector("uid:2")], "selectors are shown in order");
     assert_eq!(world.get(&entry.id).await.unwrap(), entry);
     assert_eq!(world.cache.current().revision(), *spire_datastore::Log::revisions(&*world.datastore).borrow());
 }
@@ -292,6 +294,8 @@ async fn lists_are_filtered_masked_and_paged() {
     assert_eq!(ids_by(Filter { by_hint: Some("h".into()), ..Filter::default() }).await, found(&["e-2"]));
     assert_eq!(ids_by(Filter { by_hint: Some("".into()), ..Filter::default() }).await, found(&["e-1", "e-2", "e-3"]));
     assert_eq!(ids_by(Filter { by_downstream: Some(true), ..Filter::default() }).await, found(&["e-3"]));
+    let all = found(&["e-1", "e-2", "e-3"]);
+    assert_eq!(ids_by(Filter { by_downstream: Some(false), ..Filter::default() }).await, all);
     assert_eq!(ids_by(federates(&["other.org"])).await, found(&["e-2"]));
     assert_eq!(ids_by(selectors(&["uid:1", "uid:2"], 0)).await, found(&[]));
     assert_eq!(ids_by(selectors(&["uid:1", "uid:2"], 3)).await, found(&["e-1", "e-2", "e-3"]));

@@ -79,6 +79,11 @@ async fn an_authority_goes_from_prepared_to_revoked_and_each_wrong_step_is_refus
         };
         assert_eq!(said(service.taint(kind, &first).await), refusal(Code::Internal, twice));
         assert_eq!(service.revoke(kind, &first).await.unwrap(), Some(named(&first)));
+        let gone = match kind {
+            Kind::X509 => "failed to revoke X.509 authority: no root CA found with provided subject key ID",
+            Kind::Jwt => "failed to revoke JWT authority: no JWT Key found with provided key ID",
+        };
+        assert_eq!(said(service.revoke(kind, &first).await), refusal(Code::Internal, gone));
     }
     let unknown = "invalid authority ID: no JWT authority found with provided authority ID";
     assert_eq!(said(service.revoke(Kind::Jwt, "abcd").await), refusal(Code::InvalidArgument, unknown));

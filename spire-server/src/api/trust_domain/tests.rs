@@ -119,7 +119,7 @@ async fn what_breaks_a_rule_is_refused_in_spires_words() {
 #[tokio::test]
 async fn a_relationship_lives_from_creation_to_deletion() {
     let world = world().await;
-    let unknown = "failed to update federation relationship: datastore-sql: record not found";
+    let unknown = "failed to update federation relationship: unable to fetch federation relationship: record not found";
     assert_eq!(said_in(world.update(wire(), None).await.status), (13, unknown.into()));
     assert_eq!(world.create(wire()).await, (0, "OK".into()));
     let twice = "failed to create federation relationship: datastore-sql: UNIQUE constraint failed: \
