@@ -2,6 +2,7 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use zeroize::Zeroizing;
 
 /// Largest text that is read, in bytes.
 pub const MAX_TEXT_LENGTH: usize = 4 << 20;
@@ -85,7 +86,7 @@ pub fn decode_all(text: &str) -> Result<Vec<Block>, PemError> {
     let mut lines = text.lines().enumerate();
     while let Some((number, line)) = lines.next() {
         let Some(label) = boundary(line, "-----BEGIN ") else { continue };
-        let mut body = String::new();
+        let mut body = Zeroizing::new(String::new());
         let ended = lines.by_ref().any(|(_, line)| {
             let ends = boundary(line, "-----END ") == Some(label);
             // Headers ("Proc-Type: ...") belong to encrypted keys, which fail as base64 below.
@@ -98,7 +99,7 @@ pub fn decode_all(text: &str) -> Result<Vec<Block>, PemError> {
         if !ended {
             return Err(PemError::Unterminated { label, line });
         }
-        let Ok(der) = STANDARD.decode(&body) else { return Err(PemError::Base64 { label, line }) };
+        let Ok(der) = STANDARD.decode(body.as_bytes()) else { return Err(PemError::Base64 { label, line }) };
         blocks.push(Block { label, der });
     }
     if blocks.is_empty() { Err(PemError::Empty) } else { Ok(blocks) }

@@ -1,16 +1,19 @@
 //! Keys: private ones that sign and are zeroized, public ones that verify.
 //!
-//! Cryptography is ring's. It signs with RSA keys but cannot make them, and does not know P-521: both are clear
-//! errors, never a silent substitute.
+//! Cryptography is ring's, or AWS-LC's where the feature `aws-lc-rs` is on. ring signs with RSA keys but cannot make
+//! them, and does not know P-521: both are clear errors, never a silent substitute. Without either feature keys parse
+//! and print, and nothing is signed or verified.
 
+mod curve;
 mod private;
+pub(crate) mod provider;
 mod public;
 
 use std::fmt;
 use std::str::FromStr;
 
-pub use private::{PrivateKey, signature_to_jws};
-pub use public::{PublicKey, PublicKeyKind};
+pub use private::{MAX_PRIVATE_KEY_LENGTH, PrivateKey, signature_to_jws};
+pub use public::{MIN_RSA_BITS, PublicKey, PublicKeyKind};
 
 use crate::pem::PemError;
 
@@ -127,6 +130,9 @@ pub enum KeyError {
         /// Which form was expected.
         what: &'static str,
     },
+    /// An elliptic-curve key that is no point on its curve (RFC 7518 §6.2.1.2).
+    #[error("public key is not a point on its curve")]
+    OffCurve,
     /// The text is no PEM.
     #[error(transparent)]
     Pem(#[from] PemError),
@@ -151,6 +157,27 @@ pub enum KeyError {
         /// What it cannot do.
         what: &'static str,
     },
+    /// An RSA key that is too short (RFC 7518 §3.3).
+    #[error("RSA key has {bits} bits, at least {MIN_RSA_BITS} are required")]
+    WeakRsa {
+        /// How many bits it has.
+        bits: usize,
+    },
+}
+
+impl KeyError {
+    /// The clause that is broken; empty where it is ours alone.
+    #[must_use]
+    pub fn clause(&self) -> &'static str {
+        match self {
+            Self::Malformed { .. } => "RFC 5280 §4.1.2.7",
+            Self::NoPrivateKey | Self::Pem(_) => "RFC 7468 §2",
+            Self::OffCurve => "RFC 7518 §6.2.1.2",
+            Self::Signature => "RFC 7515 §5.2",
+            Self::WeakRsa { .. } => "RFC 7518 §3.3",
+            Self::Provider { .. } | Self::UnknownKeyType { .. } | Self::Unsupported { .. } => "",
+        }
+    }
 }
 
 #[cfg(test)]

@@ -3,16 +3,15 @@
 use std::fmt;
 use std::sync::Arc;
 
-use ring::rand::SystemRandom;
-use ring::signature::{
-    ECDSA_P256_SHA256_ASN1_SIGNING, ECDSA_P384_SHA384_ASN1_SIGNING, EcdsaKeyPair, EcdsaSigningAlgorithm, KeyPair,
-    RSA_PKCS1_SHA256, RsaKeyPair,
-};
 use zeroize::Zeroizing;
 
 use super::public::{OID_EC, OID_P256, OID_P384, OID_RSA};
+use super::provider::{self, Pair};
 use super::{KeyError, KeyType, PublicKey, PublicKeyKind, SignatureAlgorithm};
 use crate::{asn1, pem};
+
+/// Largest private key that is read, in bytes: RSA with 8192 bits fits.
+pub const MAX_PRIVATE_KEY_LENGTH: usize = 8 << 10;
 
 /// A private key, parsed once; zeroized when the last clone is dropped, never shown.
 #[derive(Clone)]
@@ -22,31 +21,15 @@ struct Inner {
     pair: Pair,
     public: PublicKey,
     pkcs8: Zeroizing<Vec<u8>>,
-    rng: SystemRandom,
-}
-
-enum Pair {
-    EcP256(EcdsaKeyPair),
-    EcP384(EcdsaKeyPair),
-    Rsa(RsaKeyPair),
 }
 
 impl PrivateKey {
     /// Makes a new key.
     ///
     /// # Errors
-    /// [`KeyError::Unsupported`] for RSA, which the provider cannot make.
+    /// [`KeyError::Unsupported`] for RSA where the provider cannot make it (ring), and without a provider.
     pub fn generate(key_type: KeyType) -> Result<Self, KeyError> {
-        let algorithm = match key_type {
-            KeyType::EcP256 => &ECDSA_P256_SHA256_ASN1_SIGNING,
-            KeyType::EcP384 => &ECDSA_P384_SHA384_ASN1_SIGNING,
-            KeyType::Rsa2048 | KeyType::Rsa4096 => {
-                return Err(KeyError::Unsupported { what: "making RSA keys" });
-            }
-        };
-        let pkcs8 = EcdsaKeyPair::generate_pkcs8(algorithm, &SystemRandom::new())
-            .map_err(|_| KeyError::Provider { what: "make a key" })?;
-        Self::from_pkcs8_der(pkcs8.as_ref())
+        Self::from_pkcs8_der(&provider::generate(key_type)?)
     }
 
     /// Parses a PKCS#8 key: P-256, P-384, or RSA of 2048 to 4096 bits.
@@ -55,38 +38,33 @@ impl PrivateKey {
     /// [`KeyError::Malformed`], [`KeyError::Unsupported`].
     pub fn from_pkcs8_der(der: &[u8]) -> Result<Self, KeyError> {
         let malformed = || KeyError::Malformed { what: "private key" };
-        let rng = SystemRandom::new();
+        if der.len() > MAX_PRIVATE_KEY_LENGTH {
+            return Err(malformed());
+        }
         let (sequence, rest) = asn1::take(asn1::SEQUENCE, der).ok_or_else(malformed)?;
         let (_version, tail) = asn1::take(asn1::INTEGER, sequence).ok_or_else(malformed)?;
         let (algorithm, _) = asn1::take(asn1::SEQUENCE, tail).ok_or_else(malformed)?;
         if !rest.is_empty() {
             return Err(malformed());
         }
-        let ec = |algorithm: &'static EcdsaSigningAlgorithm| {
-            EcdsaKeyPair::from_pkcs8(algorithm, der, &rng).map_err(|_| malformed())
-        };
-        let (pair, public) = if let Some(curve) = algorithm.strip_prefix(OID_EC) {
+        let kind = if let Some(curve) = algorithm.strip_prefix(OID_EC) {
             match curve {
-                OID_P256 => {
-                    let pair = ec(&ECDSA_P256_SHA256_ASN1_SIGNING)?;
-                    let public = PublicKey::from_ec_point(PublicKeyKind::EcP256, pair.public_key().as_ref())?;
-                    (Pair::EcP256(pair), public)
-                }
-                OID_P384 => {
-                    let pair = ec(&ECDSA_P384_SHA384_ASN1_SIGNING)?;
-                    let public = PublicKey::from_ec_point(PublicKeyKind::EcP384, pair.public_key().as_ref())?;
-                    (Pair::EcP384(pair), public)
-                }
+                OID_P256 => PublicKeyKind::EcP256,
+                OID_P384 => PublicKeyKind::EcP384,
                 _ => return Err(KeyError::Unsupported { what: "this elliptic curve" }),
             }
         } else if algorithm.starts_with(OID_RSA) {
-            let pair = RsaKeyPair::from_pkcs8(der).map_err(|_| malformed())?;
-            let public = PublicKey::from_rsa_pkcs1(pair.public_key().as_ref())?;
-            (Pair::Rsa(pair), public)
+            // How many bits it has stands in its public half.
+            PublicKeyKind::Rsa { bits: 0 }
         } else {
             return Err(KeyError::Unsupported { what: "this kind of private key" });
         };
-        Ok(Self(Arc::new(Inner { pair, public, pkcs8: Zeroizing::new(der.to_vec()), rng })))
+        let pair = Pair::from_pkcs8(kind, der)?;
+        let public = match kind {
+            PublicKeyKind::Rsa { .. } => PublicKey::from_rsa_pkcs1(pair.public_key())?,
+            kind => PublicKey::from_ec_point(kind, pair.public_key())?,
+        };
+        Ok(Self(Arc::new(Inner { pair, public, pkcs8: Zeroizing::new(der.to_vec()) })))
     }
 
     /// Reads the first private key of a PEM text: PKCS#8, SEC 1 ("EC PRIVATE KEY") or PKCS#1 ("RSA PRIVATE KEY").
@@ -130,10 +108,10 @@ impl PrivateKey {
     /// The algorithm it signs with: SHA-256 but for P-384, and PKCS#1 v1.5 for RSA.
     #[must_use]
     pub fn signature_algorithm(&self) -> SignatureAlgorithm {
-        match self.0.pair {
-            Pair::EcP256(_) => SignatureAlgorithm::EcdsaSha256,
-            Pair::EcP384(_) => SignatureAlgorithm::EcdsaSha384,
-            Pair::Rsa(_) => SignatureAlgorithm::RsaPkcs1Sha256,
+        match self.0.public.kind() {
+            PublicKeyKind::EcP384 => SignatureAlgorithm::EcdsaSha384,
+            PublicKeyKind::Rsa { .. } => SignatureAlgorithm::RsaPkcs1Sha256,
+            _ => SignatureAlgorithm::EcdsaSha256,
         }
     }
 
@@ -142,17 +120,7 @@ impl PrivateKey {
     /// # Errors
     /// [`KeyError::Provider`]
     pub fn sign(&self, message: &[u8]) -> Result<Vec<u8>, KeyError> {
-        let failed = |_| KeyError::Provider { what: "sign" };
-        match &self.0.pair {
-            Pair::EcP256(pair) | Pair::EcP384(pair) => {
-                pair.sign(&self.0.rng, message).map(|signature| signature.as_ref().to_vec()).map_err(failed)
-            }
-            Pair::Rsa(pair) => {
-                let mut signature = vec![0; pair.public().modulus_len()];
-                pair.sign(&RSA_PKCS1_SHA256, &self.0.rng, message, &mut signature).map_err(failed)?;
-                Ok(signature)
-            }
-        }
+        self.0.pair.sign(message)
     }
 
     /// Signs in the JOSE form: ECDSA as r and s side by side (RFC 7518 §3.4).
@@ -169,13 +137,7 @@ impl PrivateKey {
     /// # Errors
     /// [`KeyError::Unsupported`] for a key that is not RSA.
     pub fn sign_rsa_pss_sha256(&self, message: &[u8]) -> Result<Vec<u8>, KeyError> {
-        let Pair::Rsa(pair) = &self.0.pair else {
-            return Err(KeyError::Unsupported { what: "RSA-PSS with this kind of key" });
-        };
-        let mut signature = vec![0; pair.public().modulus_len()];
-        pair.sign(&ring::signature::RSA_PSS_SHA256, &self.0.rng, message, &mut signature)
-            .map_err(|_| KeyError::Provider { what: "sign" })?;
-        Ok(signature)
+        self.0.pair.sign_pss(message)
     }
 }
 

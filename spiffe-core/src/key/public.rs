@@ -3,9 +3,8 @@
 use std::fmt;
 use std::sync::Arc;
 
-use ring::signature::{self, UnparsedPublicKey, VerificationAlgorithm};
-
-use super::{KeyError, KeyType, SignatureAlgorithm};
+use super::provider::{self, Form};
+use super::{KeyError, KeyType, SignatureAlgorithm, curve};
 use crate::asn1;
 
 pub(super) const OID_EC: &[u8] = &[0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01];
@@ -16,6 +15,9 @@ pub(super) const OID_RSA: &[u8] = &[0x06, 0x09, 0x2a, 0x86, 0x48, 0x86, 0xf7, 0x
 const OID_ED25519: &[u8] = &[0x06, 0x03, 0x2b, 0x65, 0x70];
 /// Largest SubjectPublicKeyInfo that is read: an RSA key of 16,384 bits fits.
 const MAX_SPKI_LENGTH: usize = 4096;
+
+/// Shortest RSA modulus that counts as a key, in bits (RFC 7518 §3.3).
+pub const MIN_RSA_BITS: usize = 2048;
 
 /// The family of a public key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -129,16 +131,30 @@ impl PublicKey {
         }
     }
 
+    /// Checks what parsing leaves open: that an elliptic-curve key is a point on its curve (RFC 7518 §6.2.1.2), and that
+    /// an RSA key has at least [`MIN_RSA_BITS`] (RFC 7518 §3.3).
+    ///
+    /// # Errors
+    /// [`KeyError::OffCurve`], [`KeyError::WeakRsa`].
+    pub fn check_strength(&self) -> Result<(), KeyError> {
+        match self.0.kind {
+            PublicKeyKind::Rsa { bits } if bits < MIN_RSA_BITS => Err(KeyError::WeakRsa { bits }),
+            PublicKeyKind::Rsa { .. } | PublicKeyKind::Ed25519 => Ok(()),
+            kind if curve::contains(kind, self.key_bytes()) => Ok(()),
+            _ => Err(KeyError::OffCurve),
+        }
+    }
+
     /// The content of the BIT STRING: a point, or an RSAPublicKey.
     pub(crate) fn key_bytes(&self) -> &[u8] {
         self.0.spki.get(self.0.key_at..).unwrap_or_default()
     }
 
     /// SHA-1 of the key's bits: the subject key identifier of RFC 5280 §4.2.1.2, method 1.
+    #[cfg(any(feature = "ring", feature = "aws-lc-rs"))]
     #[must_use]
     pub fn subject_key_id(&self) -> [u8; 20] {
-        let digest = ring::digest::digest(&ring::digest::SHA1_FOR_LEGACY_USE_ONLY, self.key_bytes());
-        digest.as_ref().try_into().unwrap_or_default()
+        provider::sha1(self.key_bytes())
     }
 
     /// Verifies a signature in its X.509 form (ECDSA as DER).
@@ -146,16 +162,7 @@ impl PublicKey {
     /// # Errors
     /// [`KeyError::Signature`] when it does not match, [`KeyError::Unsupported`] when key and algorithm do not fit.
     pub fn verify(&self, algorithm: SignatureAlgorithm, message: &[u8], signature: &[u8]) -> Result<(), KeyError> {
-        use {PublicKeyKind as Kind, SignatureAlgorithm as Alg};
-        let ring: &'static dyn VerificationAlgorithm = match (self.0.kind, algorithm) {
-            (Kind::EcP256, Alg::EcdsaSha256) => &signature::ECDSA_P256_SHA256_ASN1,
-            (Kind::EcP256, Alg::EcdsaSha384) => &signature::ECDSA_P256_SHA384_ASN1,
-            (Kind::EcP384, Alg::EcdsaSha256) => &signature::ECDSA_P384_SHA256_ASN1,
-            (Kind::EcP384, Alg::EcdsaSha384) => &signature::ECDSA_P384_SHA384_ASN1,
-            (Kind::Ed25519, Alg::Ed25519) => &signature::ED25519,
-            _ => rsa(self.0.kind, algorithm)?,
-        };
-        self.verify_with(ring, message, signature)
+        self.verify_form(Form::X509, algorithm, message, signature)
     }
 
     /// Verifies a signature in its JOSE form (ECDSA as r and s side by side), the curve bound to the hash
@@ -164,39 +171,18 @@ impl PublicKey {
     /// # Errors
     /// As [`Self::verify`].
     pub fn verify_jws(&self, algorithm: SignatureAlgorithm, message: &[u8], signature: &[u8]) -> Result<(), KeyError> {
-        use {PublicKeyKind as Kind, SignatureAlgorithm as Alg};
-        let ring: &'static dyn VerificationAlgorithm = match (self.0.kind, algorithm) {
-            (Kind::EcP256, Alg::EcdsaSha256) => &signature::ECDSA_P256_SHA256_FIXED,
-            (Kind::EcP384, Alg::EcdsaSha384) => &signature::ECDSA_P384_SHA384_FIXED,
-            _ => rsa(self.0.kind, algorithm)?,
-        };
-        self.verify_with(ring, message, signature)
+        self.verify_form(Form::Jose, algorithm, message, signature)
     }
 
-    fn verify_with(
+    fn verify_form(
         &self,
-        ring: &'static dyn VerificationAlgorithm,
+        form: Form,
+        algorithm: SignatureAlgorithm,
         message: &[u8],
         signature: &[u8],
     ) -> Result<(), KeyError> {
-        UnparsedPublicKey::new(ring, self.key_bytes()).verify(message, signature).map_err(|_| KeyError::Signature)
+        provider::verify(self.0.kind, algorithm, form, self.key_bytes(), message, signature)
     }
-}
-
-fn rsa(kind: PublicKeyKind, algorithm: SignatureAlgorithm) -> Result<&'static dyn VerificationAlgorithm, KeyError> {
-    let unsupported = Err(KeyError::Unsupported { what: "this signature algorithm with this kind of key" });
-    if !matches!(kind, PublicKeyKind::Rsa { .. }) {
-        return unsupported;
-    }
-    Ok(match algorithm {
-        SignatureAlgorithm::RsaPkcs1Sha256 => &signature::RSA_PKCS1_2048_8192_SHA256,
-        SignatureAlgorithm::RsaPkcs1Sha384 => &signature::RSA_PKCS1_2048_8192_SHA384,
-        SignatureAlgorithm::RsaPkcs1Sha512 => &signature::RSA_PKCS1_2048_8192_SHA512,
-        SignatureAlgorithm::RsaPssSha256 => &signature::RSA_PSS_2048_8192_SHA256,
-        SignatureAlgorithm::RsaPssSha384 => &signature::RSA_PSS_2048_8192_SHA384,
-        SignatureAlgorithm::RsaPssSha512 => &signature::RSA_PSS_2048_8192_SHA512,
-        _ => return unsupported,
-    })
 }
 
 impl PartialEq for PublicKey {
