@@ -19,6 +19,7 @@ pub mod tls;
 pub mod x509;
 
 mod asn1;
+mod json;
 
 pub use bundle::{Bundle, BundleSet, JwtAuthority, X509Authority};
 pub use id::{IdError, IdMatcher, SpiffeId, TrustDomain};

@@ -1,40 +1,43 @@
 //! The SPIFFE bundle document: a JWK set with SPIFFE's own members, both ways.
 //!
+//! What the standards say of an entry that cannot be used is that it is ignored, so that one key of tomorrow does not
+//! blind today's readers; each such entry is reported beside the bundle. What is wrong with the document as a whole is
+//! an error.
+//!
 //! Standard: SPIFFE Trust Domain and Bundle §4; printed member for member as SPIRE does.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use serde_json::value::RawValue;
 
-use super::{Bundle, JwtAuthority, X509Authority};
+use super::{Bundle, BundleError, JwtAuthority, X509Authority};
 use crate::id::TrustDomain;
+use crate::json;
 use crate::jwt::jwk::{Jwk, JwkError};
 use crate::time::Ttl;
 use crate::x509::{Certificate, X509Error};
 
 /// Longest document that is parsed, in bytes.
 pub const MAX_DOCUMENT_LENGTH: usize = 4 << 20;
-/// Most keys that one document may hold.
+/// Most authorities that one document may hold; entries that are ignored do not count.
 pub const MAX_KEYS: usize = 4096;
 
 const USE_X509: &str = "x509-svid";
 const USE_JWT: &str = "jwt-svid";
+#[cfg(feature = "wit")]
+const USE_WIT: &str = "wit-svid";
 
+/// Entries stay text until each is judged by itself.
 #[derive(Deserialize)]
-struct Read {
-    keys: Option<Vec<ReadKey>>,
-    #[serde(default)]
-    spiffe_sequence: Option<u64>,
-    #[serde(default)]
-    spiffe_refresh_hint: Option<i64>,
-}
-
-#[derive(Deserialize)]
-struct ReadKey {
-    #[serde(rename = "use", default)]
-    key_use: Option<String>,
-    #[serde(flatten)]
-    jwk: Jwk,
+struct Read<'a> {
+    #[serde(borrow)]
+    keys: Option<Vec<&'a RawValue>>,
+    #[serde(borrow)]
+    spiffe_sequence: Option<&'a RawValue>,
+    #[serde(borrow)]
+    spiffe_refresh_hint: Option<&'a RawValue>,
 }
 
 #[derive(Serialize)]
@@ -61,58 +64,40 @@ fn is_zero(number: &u64) -> bool {
 
 /// A document that was read.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Parsed {
     /// Its content.
     pub bundle: Bundle,
-    /// How many keys were skipped because their use is not known to us (Trust Domain and Bundle §4.1.2).
+    /// How many keys were skipped because their use is not known to us (Trust Domain and Bundle §4.2.2).
     pub skipped: usize,
+    /// What else was ignored, and why: entries, and numbers that are none.
+    pub problems: Vec<BundleError>,
 }
 
 impl Bundle {
-    /// Reads the document of `trust_domain`. Keys of a use that we do not know are skipped.
+    /// Reads the document of `trust_domain`; entries that cannot be used are ignored, as the standard says.
     ///
     /// # Errors
-    /// [`BundleError`] names the key and the rule.
+    /// [`BundleError`] when the document as a whole is broken; the bundle at hand then stays in force.
     pub fn from_document(trust_domain: TrustDomain, document: &[u8]) -> Result<Self, BundleError> {
         Self::parse_document(trust_domain, document).map(|parsed| parsed.bundle)
     }
 
-    /// As [`Self::from_document`], telling also how many keys were skipped.
+    /// As [`Self::from_document`], telling also what was ignored.
     ///
     /// # Errors
-    /// [`BundleError`] names the key and the rule.
+    /// As [`Self::from_document`].
     pub fn parse_document(trust_domain: TrustDomain, document: &[u8]) -> Result<Parsed, BundleError> {
         let read = read(document)?;
-        let keys = read.keys.ok_or(BundleError::NoKeys)?;
-        let mut bundle = Self::new(trust_domain);
-        bundle.sequence_number = read.spiffe_sequence.unwrap_or(0);
-        bundle.refresh_hint = read
-            .spiffe_refresh_hint
-            .and_then(|hint| u64::try_from(hint).ok())
-            .filter(|hint| *hint > 0)
-            .map(Ttl::from_secs);
-        let mut skipped = 0;
-        for (index, key) in keys.into_iter().enumerate() {
-            match key.key_use.as_deref() {
-                Some(USE_X509) => {
-                    let authority = x509_authority(index, &key.jwk)?;
-                    // Said twice, it says no more.
-                    if !bundle.x509_authorities.contains(&authority) {
-                        bundle.x509_authorities.push(authority);
-                    }
-                }
-                Some(USE_JWT) => {
-                    let authority = jwt_authority(index, &key.jwk)?;
-                    if bundle.jwt_authority(&authority.key_id).is_some() {
-                        return Err(BundleError::DuplicateKeyId { key_id: authority.key_id });
-                    }
-                    bundle.jwt_authorities.push(authority);
-                }
-                Some(_) => skipped += 1,
-                None => return Err(BundleError::MissingUse { index }),
-            }
+        let mut reader = Reader::new(trust_domain);
+        for (index, key) in read.keys.unwrap_or_default().into_iter().enumerate() {
+            reader.entry(index, key)?;
         }
-        Ok(Parsed { bundle, skipped })
+        let mut parsed = reader.finish();
+        parsed.bundle.sequence_number = parsed.number("spiffe_sequence", read.spiffe_sequence).unwrap_or(0);
+        parsed.bundle.refresh_hint =
+            parsed.number("spiffe_refresh_hint", read.spiffe_refresh_hint).filter(|hint| *hint > 0).map(Ttl::from_secs);
+        Ok(parsed)
     }
 
     /// Prints the document, indented by four blanks and without a final newline.
@@ -129,6 +114,11 @@ impl Bundle {
             key_use: Some(USE_JWT),
             jwk: Jwk::from_public_key(&authority.public_key, Some(&authority.key_id)),
         });
+        #[cfg(feature = "wit")]
+        let jwt = jwt.chain(self.wit_authorities.iter().map(|authority| WrittenKey {
+            key_use: Some(USE_WIT),
+            jwk: Jwk::from_public_key(&authority.public_key, Some(&authority.key_id)),
+        }));
         print(&Written {
             keys: x509.chain(jwt).collect(),
             spiffe_sequence: self.sequence_number,
@@ -149,31 +139,174 @@ impl Bundle {
         print(&Written { keys: keys.collect(), spiffe_sequence: 0, spiffe_refresh_hint: None })
     }
 
-    /// Reads a JWK set as the Workload API sends it: every key signs JWT-SVIDs, whatever its `use`.
+    /// Reads a JWK set as the Workload API sends it: a key without `use` signs JWT-SVIDs; those of other uses, and those
+    /// that cannot be used, are ignored.
     ///
     /// # Errors
-    /// [`BundleError`] names the key and the rule.
+    /// [`BundleError`] when the document as a whole is broken.
     pub fn from_jwks(trust_domain: TrustDomain, document: &[u8]) -> Result<Self, BundleError> {
-        let mut bundle = Self::new(trust_domain);
-        for (index, key) in read(document)?.keys.ok_or(BundleError::NoKeys)?.iter().enumerate() {
-            bundle.jwt_authorities.push(jwt_authority(index, &key.jwk)?);
+        let mut reader = Reader { default_use: Some(USE_JWT), ..Reader::new(trust_domain) };
+        for (index, key) in read(document)?.keys.unwrap_or_default().into_iter().enumerate() {
+            reader.entry(index, key)?;
         }
+        let mut bundle = reader.finish().bundle;
+        bundle.x509_authorities.clear();
         Ok(bundle)
     }
 }
 
-/// Parses a document, within its limits.
-fn read(document: &[u8]) -> Result<Read, BundleError> {
+impl Parsed {
+    /// A count of 64 bits; anything else is as if it were not there, and reported.
+    fn number(&mut self, name: &'static str, text: Option<&RawValue>) -> Option<u64> {
+        let text = text?.get();
+        // Digits alone: neither a sign nor a fraction nor an exponent.
+        let number = text.parse().ok().filter(|_| text.bytes().all(|byte| byte.is_ascii_digit()));
+        if number.is_none() {
+            self.problems.push(BundleError::Number { name });
+        }
+        number
+    }
+}
+
+/// Parses a document, within its limits; `keys` is there.
+fn read(document: &[u8]) -> Result<Read<'_>, BundleError> {
     if document.len() > MAX_DOCUMENT_LENGTH {
         return Err(BundleError::TooLong);
     }
-    let read: Read =
+    let read: Read<'_> =
         serde_json::from_slice(document).map_err(|err| BundleError::Json { line: err.line(), column: err.column() })?;
-    match &read.keys {
-        Some(keys) if keys.len() > MAX_KEYS => Err(BundleError::TooManyKeys { count: keys.len() }),
-        _ => Ok(read),
+    if read.keys.is_some() { Ok(read) } else { Err(BundleError::NoKeys) }
+}
+
+/// Takes entries in, one by one.
+struct Reader {
+    parsed: Parsed,
+    /// What an entry without `use` is for.
+    default_use: Option<&'static str>,
+    /// IDs under which different keys stand: none of them is used, since readers would disagree.
+    ambiguous: Vec<String>,
+}
+
+impl Reader {
+    fn new(trust_domain: TrustDomain) -> Self {
+        let parsed = Parsed { bundle: Bundle::new(trust_domain), skipped: 0, problems: Vec::new() };
+        Self { parsed, default_use: None, ambiguous: Vec::new() }
+    }
+
+    fn entry(&mut self, index: usize, json: &RawValue) -> Result<(), BundleError> {
+        if let Err(problem) = self.take(index, json) {
+            self.parsed.problems.push(problem);
+        }
+        let bundle = &self.parsed.bundle;
+        let count = bundle.x509_authorities.len() + bundle.jwt_authorities.len();
+        #[cfg(feature = "wit")]
+        let count = count + bundle.wit_authorities.len();
+        if count > MAX_KEYS { Err(BundleError::TooManyKeys { count }) } else { Ok(()) }
+    }
+
+    fn take(&mut self, index: usize, json: &RawValue) -> Result<(), BundleError> {
+        let members = json::object(json.get().as_bytes()).ok_or(BundleError::Entry { index })?;
+        let key_use = match members.get("use") {
+            Some(Value::String(key_use)) => key_use.as_str(),
+            Some(_) => return Err(BundleError::Entry { index }),
+            None => self.default_use.ok_or(BundleError::MissingUse { index })?,
+        };
+        let known = match key_use {
+            USE_X509 | USE_JWT => true,
+            #[cfg(feature = "wit")]
+            USE_WIT => true,
+            _ => false,
+        };
+        if !known {
+            self.parsed.skipped += 1;
+            return Ok(());
+        }
+        // Whoever publishes a private key has lost it.
+        if PRIVATE_MEMBERS.iter().any(|name| members.contains_key(*name)) {
+            return Err(BundleError::PrivateKey { index });
+        }
+        let is_x509 = key_use == USE_X509;
+        #[cfg(feature = "wit")]
+        let is_wit = key_use == USE_WIT;
+        let jwk = Jwk::from_members(members).map_err(|source| BundleError::Key { index, source })?;
+        if is_x509 {
+            return self.take_x509(index, &jwk);
+        }
+        let authority = jwt_authority(index, &jwk)?;
+        #[cfg(feature = "wit")]
+        if is_wit {
+            return self.take_wit(authority);
+        }
+        self.take_jwt(authority)
+    }
+
+    fn take_x509(&mut self, index: usize, jwk: &Jwk) -> Result<(), BundleError> {
+        let authority = x509_authority(index, jwk)?;
+        let authorities = &mut self.parsed.bundle.x509_authorities;
+        if !authorities.iter().any(|known| known.certificate == authority.certificate) {
+            authorities.push(authority);
+        }
+        Ok(())
+    }
+
+    fn take_jwt(&mut self, authority: JwtAuthority) -> Result<(), BundleError> {
+        let authorities = &mut self.parsed.bundle.jwt_authorities;
+        if self.ambiguous.contains(&authority.key_id) {
+            return Err(BundleError::DuplicateKeyId { key_id: authority.key_id });
+        }
+        match authorities.iter().position(|known| known.key_id == authority.key_id) {
+            None => authorities.push(authority),
+            Some(at) if authorities.get(at).is_some_and(|known| known.public_key == authority.public_key) => {}
+            Some(at) => {
+                authorities.remove(at);
+                self.ambiguous.push(authority.key_id.clone());
+                return Err(BundleError::DuplicateKeyId { key_id: authority.key_id });
+            }
+        }
+        Ok(())
+    }
+
+    #[cfg(feature = "wit")]
+    fn take_wit(&mut self, authority: JwtAuthority) -> Result<(), BundleError> {
+        let authorities = &mut self.parsed.bundle.wit_authorities;
+        if authorities.iter().any(|known| known.key_id == authority.key_id && known.public_key != authority.public_key)
+        {
+            authorities.retain(|known| known.key_id != authority.key_id);
+            self.ambiguous.push(authority.key_id.clone());
+        }
+        if self.ambiguous.contains(&authority.key_id) {
+            return Err(BundleError::DuplicateKeyId { key_id: authority.key_id });
+        }
+        if !authorities.contains(&authority) {
+            authorities.push(authority);
+        }
+        Ok(())
+    }
+
+    /// Key IDs are unique over both uses, and JWT-SVIDs have the older right (WIT-SVID §6.1).
+    fn finish(self) -> Parsed {
+        #[cfg(feature = "wit")]
+        let Self { mut parsed, .. } = self;
+        #[cfg(not(feature = "wit"))]
+        let Self { parsed, .. } = self;
+        #[cfg(feature = "wit")]
+        {
+            let Parsed { bundle, problems, .. } = &mut parsed;
+            let jwt_authorities = &bundle.jwt_authorities;
+            bundle.wit_authorities.retain(|wit| {
+                let unique = !jwt_authorities.iter().any(|jwt| jwt.key_id == wit.key_id);
+                if !unique {
+                    problems.push(BundleError::DuplicateKeyId { key_id: wit.key_id.clone() });
+                }
+                unique
+            });
+        }
+        parsed
     }
 }
+
+/// Members of private and symmetric keys (RFC 7518 §6.2.2, §6.3.2, §6.4).
+pub(crate) const PRIVATE_MEMBERS: [&str; 7] = ["d", "p", "q", "dp", "dq", "qi", "k"];
 
 fn print(document: &impl Serialize) -> String {
     let mut text = Vec::new();
@@ -185,14 +318,25 @@ fn print(document: &impl Serialize) -> String {
 }
 
 fn x509_authority(index: usize, jwk: &Jwk) -> Result<X509Authority, BundleError> {
-    let chain = jwk.x5c.as_deref().unwrap_or_default();
-    let [certificate] = chain else { return Err(BundleError::CertificateCount { index, count: chain.len() }) };
-    let der = STANDARD
-        .decode(certificate)
-        .map_err(|_| BundleError::Certificate { index, source: X509Error::Malformed { what: "base64" } })?;
-    let certificate = Certificate::from_der(&der).map_err(|source| BundleError::Certificate { index, source })?;
+    let error = |source| BundleError::Certificate { index, source };
+    // Only the first counts (X509-SVID §6.2).
+    let certificate = jwk.x5c.as_deref().and_then(<[String]>::first).ok_or(BundleError::NoCertificate { index })?;
+    let text: String = certificate.split_ascii_whitespace().collect();
+    let der = STANDARD.decode(text).map_err(|_| error(X509Error::Malformed { what: "base64" }))?;
+    let certificate = Certificate::from_der(&der).map_err(error)?;
+    if !certificate.is_ca() {
+        return Err(BundleError::NotCa { index });
+    }
     match jwk.to_public_key() {
         Ok(key) if key == *certificate.public_key() => Ok(X509Authority { certificate, tainted: false }),
+        // Ed25519 signs certificates, and has no JWK among those that SVIDs use.
+        Err(JwkError::Unsupported { name: "kty", value }) if value == "OKP" => {
+            if jwk.okp_key().as_deref() == Some(certificate.public_key().key_bytes()) {
+                Ok(X509Authority { certificate, tainted: false })
+            } else {
+                Err(BundleError::KeyMismatch { index })
+            }
+        }
         Ok(_) => Err(BundleError::KeyMismatch { index }),
         Err(source) => Err(BundleError::Key { index, source }),
     }
@@ -202,78 +346,4 @@ fn jwt_authority(index: usize, jwk: &Jwk) -> Result<JwtAuthority, BundleError> {
     let key_id = jwk.kid.clone().filter(|kid| !kid.is_empty()).ok_or(BundleError::MissingKeyId { index })?;
     let public_key = jwk.to_public_key().map_err(|source| BundleError::Key { index, source })?;
     Ok(JwtAuthority { key_id, public_key, expires_at: None, tainted: false })
-}
-
-/// Which rule a bundle document breaks; keys are counted from zero.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum BundleError {
-    /// The certificate in `x5c` is broken.
-    #[error("key entry {index}: {source}")]
-    Certificate {
-        /// Which key.
-        index: usize,
-        /// What is wrong.
-        source: X509Error,
-    },
-    /// An X.509 authority has exactly one certificate (Trust Domain and Bundle §6.1).
-    #[error("expected a single certificate in x5c of key entry {index}, found {count}")]
-    CertificateCount {
-        /// Which key.
-        index: usize,
-        /// How many it has.
-        count: usize,
-    },
-    /// Two JWT keys of one ID: which one verifies would depend on the reader.
-    #[error("key ID {key_id:?} is used twice")]
-    DuplicateKeyId {
-        /// The ID.
-        key_id: String,
-    },
-    /// No JSON, or not of the right shape.
-    #[error("malformed bundle document at line {line}, column {column}")]
-    Json {
-        /// From 1.
-        line: usize,
-        /// From 1.
-        column: usize,
-    },
-    /// The key's parameters are broken.
-    #[error("key entry {index}: {source}")]
-    Key {
-        /// Which key.
-        index: usize,
-        /// What is wrong.
-        source: JwkError,
-    },
-    /// The key's parameters are not those of its certificate.
-    #[error("key entry {index}: key parameters do not match the certificate")]
-    KeyMismatch {
-        /// Which key.
-        index: usize,
-    },
-    /// A JWT key has an ID (JWT-SVID §5.2.2).
-    #[error("missing key ID in key entry {index}")]
-    MissingKeyId {
-        /// Which key.
-        index: usize,
-    },
-    /// Every key says what it is for (Trust Domain and Bundle §4.2.2).
-    #[error("missing use for key entry {index}")]
-    MissingUse {
-        /// Which key.
-        index: usize,
-    },
-    /// Trust Domain and Bundle §4.1.3: `keys` is there, be it empty.
-    #[error("bundle document has no keys member")]
-    NoKeys,
-    /// Longer than [`MAX_DOCUMENT_LENGTH`].
-    #[error("bundle document is longer than {MAX_DOCUMENT_LENGTH} bytes")]
-    TooLong,
-    /// More than [`MAX_KEYS`].
-    #[error("bundle document has {count} keys, at most {MAX_KEYS} are allowed")]
-    TooManyKeys {
-        /// How many it has.
-        count: usize,
-    },
 }

@@ -2,16 +2,31 @@
 //!
 //! Standard: SPIFFE Trust Domain and Bundle.
 
+mod diff;
 mod document;
+mod error;
+mod map;
 mod set;
 
-pub use document::{BundleError, MAX_DOCUMENT_LENGTH, MAX_KEYS, Parsed};
+pub use diff::BundleDiff;
+#[cfg(feature = "wit")]
+pub(crate) use document::PRIVATE_MEMBERS;
+pub use document::{MAX_DOCUMENT_LENGTH, MAX_KEYS, Parsed};
+pub use error::BundleError;
+pub use map::{BundleMap, MAX_BUNDLES};
 pub use set::BundleSet;
 
 use crate::id::TrustDomain;
 use crate::key::PublicKey;
 use crate::time::{Timestamp, Ttl};
 use crate::x509::Certificate;
+
+/// How often bundles without a hint are asked for (Trust Domain and Bundle §6.1: five minutes is a good low default).
+pub const DEFAULT_REFRESH: Ttl = Ttl::from_minutes(5);
+/// The least time between two requests, whatever the hint.
+pub const MIN_REFRESH: Ttl = Ttl::from_minutes(1);
+/// The most time between two requests, whatever the hint.
+pub const MAX_REFRESH: Ttl = Ttl::from_hours(24);
 
 /// The bundle of one trust domain. It speaks for that trust domain alone.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,6 +37,9 @@ pub struct Bundle {
     pub x509_authorities: Vec<X509Authority>,
     /// Keys of JWT-SVIDs.
     pub jwt_authorities: Vec<JwtAuthority>,
+    /// Keys of WIT-SVIDs.
+    #[cfg(feature = "wit")]
+    pub wit_authorities: Vec<JwtAuthority>,
     /// How often consumers should ask for it anew; `None` leaves it to them.
     pub refresh_hint: Option<Ttl>,
     /// Grows with every change; zero where it is not known.
@@ -58,6 +76,8 @@ impl Bundle {
             trust_domain,
             x509_authorities: Vec::new(),
             jwt_authorities: Vec::new(),
+            #[cfg(feature = "wit")]
+            wit_authorities: Vec::new(),
             refresh_hint: None,
             sequence_number: 0,
         }
@@ -86,6 +106,13 @@ impl Bundle {
         self.jwt_authorities.iter().find(|authority| authority.key_id == key_id)
     }
 
+    /// How long to wait until this bundle is asked for anew: its hint, or [`DEFAULT_REFRESH`], within
+    /// [`MIN_REFRESH`] and [`MAX_REFRESH`] (Trust Domain and Bundle §4.1.2, §6.1).
+    #[must_use]
+    pub fn refresh_interval(&self) -> Ttl {
+        self.refresh_hint.unwrap_or(DEFAULT_REFRESH).clamp(MIN_REFRESH, MAX_REFRESH)
+    }
+
     /// Adds what is not there yet; true when anything was added.
     pub fn merge(&mut self, x509: Vec<X509Authority>, jwt: Vec<JwtAuthority>) -> bool {
         let before = self.x509_authorities.len() + self.jwt_authorities.len();
@@ -109,6 +136,18 @@ impl Bundle {
             && self.x509_authorities == other.x509_authorities
             && self.jwt_authorities == other.jwt_authorities
             && self.refresh_hint == other.refresh_hint
+            && self.same_wit_authorities(other)
+    }
+
+    #[cfg(feature = "wit")]
+    fn same_wit_authorities(&self, other: &Self) -> bool {
+        self.wit_authorities == other.wit_authorities
+    }
+
+    #[cfg(not(feature = "wit"))]
+    #[expect(clippy::unused_self, reason = "what the feature adds")]
+    fn same_wit_authorities(&self, _: &Self) -> bool {
+        true
     }
 }
 

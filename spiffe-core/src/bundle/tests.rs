@@ -1,6 +1,7 @@
 use serde_json::{Value, json};
 
 use super::*;
+use crate::jwt::jwk::Jwk;
 use crate::key::{KeyType, PrivateKey};
 
 fn trust_domain() -> TrustDomain {
@@ -72,29 +73,87 @@ fn keys_of_unknown_use_are_skipped_and_counted() {
 }
 
 #[test]
-fn broken_documents_name_the_key_and_the_rule() {
+fn broken_entries_are_ignored_and_named_while_the_others_load() {
     let whole: Value = serde_json::from_str(&bundle().to_document()).unwrap();
-    let parse = |change: &dyn Fn(&mut Value)| {
+    let problem = |change: &dyn Fn(&mut Value)| {
         let mut document = whole.clone();
         change(&mut document);
-        Bundle::from_document(trust_domain(), document.to_string().as_bytes()).unwrap_err()
+        let parsed = Bundle::parse_document(trust_domain(), document.to_string().as_bytes()).unwrap();
+        assert_eq!(parsed.bundle.x509_authorities.len() + parsed.bundle.jwt_authorities.len(), 1, "{document}");
+        let [problem] = parsed.problems.as_slice() else { panic!("{:?}", parsed.problems) };
+        problem.clone()
     };
-    assert_eq!(parse(&|d| d["keys"][1]["use"] = Value::Null), BundleError::MissingUse { index: 1 });
-    assert_eq!(parse(&|d| d["keys"][1]["kid"] = json!("")), BundleError::MissingKeyId { index: 1 });
-    assert_eq!(parse(&|d| d["keys"][0]["x5c"] = json!([])), BundleError::CertificateCount { index: 0, count: 0 });
-    assert!(matches!(parse(&|d| d["keys"][0]["x5c"] = json!(["AAAA"])), BundleError::Certificate { index: 0, .. }));
-    assert!(matches!(parse(&|d| d["keys"][1]["x"] = json!("AA")), BundleError::Key { index: 1, .. }));
-    assert!(matches!(parse(&|d| d["keys"][1]["kty"] = json!("oct")), BundleError::Key { index: 1, .. }));
-    assert_eq!(parse(&|d| d["keys"][0]["x"] = d["keys"][0]["y"].clone()), BundleError::KeyMismatch { index: 0 });
-    assert_eq!(parse(&|d| *d = json!({})), BundleError::NoKeys);
-    assert!(matches!(parse(&|d| *d = json!([])), BundleError::Json { .. }));
-    let twice = |d: &mut Value| {
-        let key = d["keys"][1].clone();
-        d["keys"].as_array_mut().unwrap().push(key);
+    let without_use = |d: &mut Value| drop(d["keys"][1].as_object_mut().unwrap().remove("use"));
+    assert_eq!(problem(&without_use), BundleError::MissingUse { index: 1 });
+    assert_eq!(problem(&|d| d["keys"][1]["use"] = json!(1)), BundleError::Entry { index: 1 });
+    assert_eq!(problem(&|d| d["keys"][1]["kid"] = json!("")), BundleError::MissingKeyId { index: 1 });
+    assert_eq!(problem(&|d| d["keys"][0]["x5c"] = json!([])), BundleError::NoCertificate { index: 0 });
+    assert!(matches!(problem(&|d| d["keys"][0]["x5c"] = json!(["AAAA"])), BundleError::Certificate { index: 0, .. }));
+    assert!(matches!(problem(&|d| d["keys"][1]["x"] = json!("AA")), BundleError::Key { index: 1, .. }));
+    assert!(matches!(problem(&|d| d["keys"][1]["kty"] = json!("oct")), BundleError::Key { index: 1, .. }));
+    assert_eq!(problem(&|d| d["keys"][1]["d"] = json!("AAAA")), BundleError::PrivateKey { index: 1 });
+    assert!(matches!(
+        problem(&|d| d["keys"][0]["x"] = d["keys"][0]["y"].clone()),
+        BundleError::Key { index: 0, source: crate::jwt::jwk::JwkError::Key(crate::KeyError::OffCurve) }
+    ));
+    let other_key = Jwk::from_public_key(PrivateKey::generate(KeyType::EcP256).unwrap().public_key(), None);
+    let foreign = |d: &mut Value| {
+        d["keys"][0]["x"] = json!(other_key.x);
+        d["keys"][0]["y"] = json!(other_key.y);
     };
-    assert_eq!(parse(&twice), BundleError::DuplicateKeyId { key_id: "k1".into() });
-    let document = vec![b' '; MAX_DOCUMENT_LENGTH + 1];
-    assert_eq!(Bundle::from_document(trust_domain(), &document), Err(BundleError::TooLong));
+    assert_eq!(problem(&foreign), BundleError::KeyMismatch { index: 0 });
+}
+
+#[test]
+fn broken_documents_are_refused_whole() {
+    let parse = |document: &[u8]| Bundle::from_document(trust_domain(), document).unwrap_err();
+    assert_eq!(parse(b"{}"), BundleError::NoKeys);
+    assert!(matches!(parse(b"[]"), BundleError::Json { .. }));
+    assert_eq!(parse(&vec![b' '; MAX_DOCUMENT_LENGTH + 1]), BundleError::TooLong);
+}
+
+#[test]
+fn an_id_of_two_keys_stands_for_neither() {
+    let key = |key_type| PrivateKey::generate(key_type).unwrap().public_key().clone();
+    let entry = |key: &PublicKey| {
+        let mut entry = serde_json::to_value(Jwk::from_public_key(key, Some("k1"))).unwrap();
+        entry["use"] = json!("jwt-svid");
+        entry
+    };
+    let (one, other) = (key(KeyType::EcP256), key(KeyType::EcP384));
+    let parse =
+        |keys: Value| Bundle::parse_document(trust_domain(), json!({ "keys": keys }).to_string().as_bytes()).unwrap();
+    assert_eq!(parse(json!([entry(&one), entry(&one)])).bundle.jwt_authorities.len(), 1);
+    for keys in [json!([entry(&one), entry(&other)]), json!([entry(&one), entry(&other), entry(&one)])] {
+        let parsed = parse(keys);
+        assert_eq!(parsed.bundle.jwt_authorities, []);
+        assert!(parsed.problems.contains(&BundleError::DuplicateKeyId { key_id: "k1".into() }));
+    }
+}
+
+#[test]
+fn a_diff_names_what_came_and_what_went() {
+    let before = bundle();
+    assert!(BundleDiff::between(&before, &before).is_empty());
+    let mut after = before.clone();
+    after.sequence_number += 1;
+    assert!(BundleDiff::between(&before, &after).is_empty(), "the sequence number is no content");
+    after.x509_authorities.push(X509Authority { certificate: root(), tainted: false });
+    after.x509_authorities[0].tainted = true;
+    let diff = BundleDiff::between(&before, &after);
+    assert_eq!((diff.x509_added.len(), diff.x509_tainted.len(), diff.revokes()), (1, 1, false));
+    after.jwt_authorities[0].public_key = PrivateKey::generate(KeyType::EcP256).unwrap().public_key().clone();
+    let diff = BundleDiff::between(&before, &after);
+    assert_eq!((diff.jwt_added.len(), diff.jwt_removed.len(), diff.revokes()), (1, 1, true));
+}
+
+#[test]
+fn refresh_intervals_stay_within_their_bounds() {
+    let interval = |hint| Bundle { refresh_hint: hint, ..bundle() }.refresh_interval();
+    assert_eq!(interval(None), DEFAULT_REFRESH);
+    assert_eq!(interval(Some(Ttl::from_secs(1))), MIN_REFRESH);
+    assert_eq!(interval(Some(Ttl::from_secs(u64::MAX))), MAX_REFRESH);
+    assert_eq!(interval(Some(Ttl::from_secs(600))), Ttl::from_secs(600));
 }
 
 #[test]

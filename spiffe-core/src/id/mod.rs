@@ -52,17 +52,44 @@ impl SpiffeId {
     /// # Errors
     /// [`IdError`] when the path breaks a rule or the whole is longer than [`MAX_ID_LENGTH`].
     pub fn from_parts(trust_domain: &TrustDomain, path: &str) -> Result<Self, IdError> {
-        path::check(path)?;
         let name = trust_domain.as_str();
         let length = SCHEME.len() + name.len() + path.len();
         if length > MAX_ID_LENGTH {
             return Err(IdError::TooLong { length });
         }
+        path::check(path)?;
         let mut uri = String::with_capacity(length);
         uri.push_str(SCHEME);
         uri.push_str(name);
         uri.push_str(path);
         Ok(Self { uri: uri.into(), path_at: SCHEME.len() + name.len() })
+    }
+
+    /// Joins a trust domain and segments, none of which holds a slash; no segment at all yields the trust domain's own ID.
+    ///
+    /// # Errors
+    /// As [`Self::from_parts`]; a slash inside a segment is [`IdError::BadPathCharacter`].
+    pub fn from_segments<S: AsRef<str>>(
+        trust_domain: &TrustDomain,
+        segments: impl IntoIterator<Item = S>,
+    ) -> Result<Self, IdError> {
+        let mut path = String::new();
+        for segment in segments {
+            let segment = segment.as_ref();
+            path::check_segment(segment)?;
+            path.push('/');
+            path.push_str(segment);
+        }
+        Self::from_parts(trust_domain, &path)
+    }
+
+    /// The ID below this one: `path` is empty or begins with a slash.
+    ///
+    /// # Errors
+    /// As [`Self::from_parts`].
+    pub fn join(&self, path: &str) -> Result<Self, IdError> {
+        path::check(path)?;
+        Self::from_parts(&self.trust_domain(), &[self.path(), path].concat())
     }
 
     /// The trust domain.
@@ -184,6 +211,23 @@ pub enum IdError {
     /// SPIFFE-ID §2
     #[error("scheme is missing or invalid")]
     WrongScheme,
+}
+
+impl IdError {
+    /// The clause that is broken.
+    #[must_use]
+    pub fn clause(&self) -> &'static str {
+        match self {
+            Self::BadPathCharacter
+            | Self::DotSegment
+            | Self::EmptySegment
+            | Self::NoLeadingSlash
+            | Self::TrailingSlash => "SPIFFE-ID §2.2",
+            Self::BadTrustDomainCharacter | Self::MissingTrustDomain => "SPIFFE-ID §2.1",
+            Self::Empty | Self::WrongScheme => "SPIFFE-ID §2",
+            Self::TooLong { .. } | Self::TrustDomainTooLong { .. } => "SPIFFE-ID §2.3",
+        }
+    }
 }
 
 #[cfg(test)]

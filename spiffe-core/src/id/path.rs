@@ -12,15 +12,20 @@ pub fn check(path: &str) -> Result<(), IdError> {
     };
     let mut rest = segments.split('/').peekable();
     while let Some(segment) = rest.next() {
-        match segment {
-            "" if rest.peek().is_none() => return Err(IdError::TrailingSlash),
-            "" => return Err(IdError::EmptySegment),
-            "." | ".." => return Err(IdError::DotSegment),
-            _ if !segment.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_')) => {
-                return Err(IdError::BadPathCharacter);
-            }
-            _ => {}
+        if segment.is_empty() && rest.peek().is_none() {
+            return Err(IdError::TrailingSlash);
         }
+        check_segment(segment)?;
     }
     Ok(())
+}
+
+/// Checks one segment.
+pub(super) fn check_segment(segment: &str) -> Result<(), IdError> {
+    match segment {
+        "" => Err(IdError::EmptySegment),
+        "." | ".." => Err(IdError::DotSegment),
+        _ if segment.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_')) => Ok(()),
+        _ => Err(IdError::BadPathCharacter),
+    }
 }

@@ -1,8 +1,9 @@
-//! JSON Web Keys (RFC 7517, 7518 §6): elliptic curve and RSA public keys.
+//! JSON Web Keys (RFC 7517, 7518 §6): elliptic curve and RSA public keys; Ed25519 (RFC 8037) beside certificates.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 
 use crate::asn1;
 use crate::key::{KeyError, PublicKey, PublicKeyKind};
@@ -62,8 +63,49 @@ pub enum JwkError {
     },
 }
 
+impl JwkError {
+    /// The clause that is broken.
+    #[must_use]
+    pub fn clause(&self) -> &'static str {
+        match self {
+            Self::Parameter { .. } => "RFC 7518 §6",
+            Self::Key(err) => err.clause(),
+            Self::Unsupported { .. } => "Trust Domain and Bundle §4.2.1",
+        }
+    }
+}
+
 impl Jwk {
-    /// The JWK of a public key. Keys of kinds that JWK sets of SVIDs do not hold yield one without parameters.
+    /// From an object's members; those that are not used here may be anything.
+    ///
+    /// # Errors
+    /// [`JwkError::Parameter`] for a member of another type.
+    pub(crate) fn from_members(mut members: Map<String, Value>) -> Result<Self, JwkError> {
+        let mut text = |name: &'static str| match members.remove(name) {
+            None => Ok(None),
+            Some(Value::String(text)) => Ok(Some(text)),
+            Some(_) => Err(JwkError::Parameter { name }),
+        };
+        let (kty, kid, crv, alg) = (text("kty")?, text("kid")?, text("crv")?, text("alg")?);
+        let (x, y, n, e) = (text("x")?, text("y")?, text("n")?, text("e")?);
+        let x5c = match members.remove("x5c") {
+            None => None,
+            // Only the first counts (X509-SVID §6.2).
+            Some(Value::Array(certificates)) => {
+                Some(certificates.into_iter().take(1).filter_map(|first| first.as_str().map(str::to_owned)).collect())
+            }
+            Some(_) => return Err(JwkError::Parameter { name: "x5c" }),
+        };
+        let kty = kty.ok_or(JwkError::Parameter { name: "kty" })?;
+        Ok(Self { kty, kid, crv, alg, x, y, n, e, x5c })
+    }
+
+    /// The key of an Ed25519 JWK (RFC 8037 §2).
+    pub(crate) fn okp_key(&self) -> Option<Vec<u8>> {
+        (self.crv.as_deref() == Some("Ed25519")).then(|| parameter("x", self.x.as_deref()).ok()).flatten()
+    }
+
+    /// The JWK of a public key.
     #[must_use]
     pub fn from_public_key(key: &PublicKey, key_id: Option<&str>) -> Self {
         let kid = key_id.map(str::to_owned);
@@ -72,7 +114,15 @@ impl Jwk {
             PublicKeyKind::EcP384 => "P-384",
             PublicKeyKind::EcP521 => "P-521",
             PublicKeyKind::Rsa { .. } => return Self { kid, ..Self::from_rsa(key.key_bytes()) },
-            PublicKeyKind::Ed25519 => return Self { kty: "OKP".into(), kid, ..Self::default() },
+            PublicKeyKind::Ed25519 => {
+                return Self {
+                    kty: "OKP".into(),
+                    kid,
+                    crv: Some("Ed25519".into()),
+                    x: Some(URL_SAFE_NO_PAD.encode(key.key_bytes())),
+                    ..Self::default()
+                };
+            }
         };
         let point = key.key_bytes().strip_prefix(&[4]).unwrap_or_default();
         let (x, y) = point.split_at(point.len() / 2);
@@ -104,8 +154,15 @@ impl Jwk {
     /// The public key.
     ///
     /// # Errors
-    /// [`JwkError`] names the parameter. Coordinates have exactly the curve's width (RFC 7518 §6.2.1.2).
+    /// [`JwkError`] names the parameter. Coordinates have exactly the curve's width and make a point on it
+    /// (RFC 7518 §6.2.1.2); RSA keys have at least 2048 bits (RFC 7518 §3.3).
     pub fn to_public_key(&self) -> Result<PublicKey, JwkError> {
+        let key = self.parse()?;
+        key.check_strength()?;
+        Ok(key)
+    }
+
+    fn parse(&self) -> Result<PublicKey, JwkError> {
         match self.kty.as_str() {
             "EC" => self.to_ec(),
             "RSA" => {

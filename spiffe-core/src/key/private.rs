@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use zeroize::Zeroizing;
 
-use super::public::{OID_EC, OID_P256, OID_P384, OID_RSA};
 use super::provider::{self, Pair};
+use super::public::{OID_EC, OID_P256, OID_P384, OID_RSA};
 use super::{KeyError, KeyType, PublicKey, PublicKeyKind, SignatureAlgorithm};
 use crate::{asn1, pem};
 

@@ -214,8 +214,16 @@ pub(super) fn parse(data: &[u8], format: Format, id: &str) -> Result<types::Bund
             bundle.x509_authorities = certificates.into_iter().map(authority).collect();
             bundle
         }
-        Format::Spiffe => Bundle::from_document(trust_domain, data)
-            .map_err(|err| Error::Refused(format!("unable to parse to spiffe bundle: {err}")))?,
+        Format::Spiffe => {
+            let refused =
+                |err: &dyn std::fmt::Display| Error::Refused(format!("unable to parse to spiffe bundle: {err}"));
+            let parsed = Bundle::parse_document(trust_domain, data).map_err(|err| refused(&err))?;
+            // A reader ignores what it cannot use; whoever sets a bundle should learn of it.
+            match parsed.problems.first() {
+                Some(problem) => return Err(refused(problem)),
+                None => parsed.bundle,
+            }
+        }
     };
     Ok(convert::bundle::to_proto(&bundle, None))
 }

@@ -1,7 +1,11 @@
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::json;
 
+use super::super::MAX_TOKEN_LENGTH;
 use super::*;
-use crate::bundle::{Bundle, JwtAuthority};
+use crate::bundle::JwtAuthority;
+use crate::id::{IdError, TrustDomain};
 use crate::key::{KeyType, PrivateKey};
 
 const NOW: Timestamp = Timestamp::from_unix(1_800_000_000);
@@ -64,7 +68,8 @@ fn each_rule_of_the_header_is_held() {
         (with(header(), "alg", json!("RS256")), JwtError::AlgorithmOfOtherKey { algorithm: "RS256" }),
         (with(header(), "typ", json!("at+jwt")), JwtError::Type),
         (with(header(), "crit", json!(["exp"])), JwtError::Critical),
-        (without(header(), "kid"), JwtError::MissingKeyId),
+        (with(header(), "kid", json!("")), JwtError::MissingKeyId),
+        (with(header(), "jku", json!("https://evil.example")), JwtError::UnknownHeader { name: "jku".into() }),
         (with(header(), "kid", json!(1)), JwtError::Malformed { what: "kid" }),
     ] {
         assert_eq!(verify(&header, &payload()).unwrap_err(), error, "{header}");

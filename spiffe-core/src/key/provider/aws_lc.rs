@@ -1,12 +1,12 @@
 //! AWS-LC.
 
-pub(super) use aws_lc_rs::{digest, rand, signature};
 use aws_lc_rs::encoding::{AsDer as _, Pkcs8V1Der};
 use aws_lc_rs::rsa::{KeyPair as GeneratedRsa, KeySize};
 use aws_lc_rs::signature::{
     ECDSA_P521_SHA512_ASN1, ECDSA_P521_SHA512_FIXED, EcdsaKeyPair, EcdsaSigningAlgorithm, KeyPair as _, RsaKeyPair,
     VerificationAlgorithm,
 };
+pub(super) use aws_lc_rs::{digest, rand, signature};
 
 use super::Form;
 use crate::key::{KeyError, KeyType};

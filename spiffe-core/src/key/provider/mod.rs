@@ -13,10 +13,10 @@ mod shared;
 
 #[cfg(not(any(feature = "ring", feature = "aws-lc-rs")))]
 pub(crate) use none::{Pair, generate, verify};
-#[cfg(any(feature = "ring", feature = "aws-lc-rs"))]
-pub(crate) use shared::{Pair, generate, sha1, verify};
 #[cfg(all(feature = "wit", any(feature = "ring", feature = "aws-lc-rs")))]
 pub(crate) use shared::sha256;
+#[cfg(any(feature = "ring", feature = "aws-lc-rs"))]
+pub(crate) use shared::{Pair, generate, sha1, verify};
 
 /// How the two integers of an ECDSA signature stand: side by side in JOSE, in a SEQUENCE in X.509.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

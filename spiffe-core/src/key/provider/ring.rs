@@ -1,7 +1,7 @@
 //! ring: it signs with RSA keys but cannot make them, and does not know P-521.
 
-pub(super) use ring::{digest, rand, signature};
 use ring::signature::{EcdsaKeyPair, EcdsaSigningAlgorithm, RsaKeyPair, VerificationAlgorithm};
+pub(super) use ring::{digest, rand, signature};
 
 use super::Form;
 use crate::key::{KeyError, KeyType};
