@@ -12,7 +12,7 @@ use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 use super::{Authorizer, TlsSource};
 use crate::id::SpiffeId;
 use crate::time::Timestamp;
-use crate::x509::{Certificate, MAX_CHAIN_LENGTH, X509Error, check_leaf, verify_svid};
+use crate::x509::{Certificate, MAX_CHAIN_LENGTH, Purpose, X509Error, check_leaf, verify_svid_for};
 
 /// Why a peer was refused; it stands in the handshake's [`CertificateError::Other`].
 #[derive(Clone, PartialEq, Eq, thiserror::Error)]
@@ -60,7 +60,13 @@ impl<S: TlsSource, A: Authorizer> Verifier<S, A> {
         Self { source, authorizer, algorithms, mandatory }
     }
 
-    fn check(&self, leaf: &[u8], rest: &[CertificateDer<'_>], now: UnixTime) -> Result<SpiffeId, PeerRefused> {
+    fn check(
+        &self,
+        purpose: Purpose,
+        leaf: &[u8],
+        rest: &[CertificateDer<'_>],
+        now: UnixTime,
+    ) -> Result<SpiffeId, PeerRefused> {
         if rest.len() >= MAX_CHAIN_LENGTH {
             return Err(X509Error::ChainTooLong { length: rest.len() + 1 }.into());
         }
@@ -69,12 +75,12 @@ impl<S: TlsSource, A: Authorizer> Verifier<S, A> {
             .map(Certificate::from_der)
             .collect::<Result<Vec<_>, _>>()?;
         let now = Timestamp::from_unix(i64::try_from(now.as_secs()).unwrap_or(i64::MAX));
-        let id = verify_svid(&chain, &self.source.bundles(), now)?;
+        let id = verify_svid_for(purpose, &chain, &self.source.bundles(), now)?;
         if self.authorizer.authorize(&id) { Ok(id) } else { Err(PeerRefused::Unauthorized { id }) }
     }
 
-    fn verify(&self, leaf: &[u8], rest: &[CertificateDer<'_>], now: UnixTime) -> Result<(), Error> {
-        match self.check(leaf, rest, now) {
+    fn verify(&self, purpose: Purpose, leaf: &[u8], rest: &[CertificateDer<'_>], now: UnixTime) -> Result<(), Error> {
+        match self.check(purpose, leaf, rest, now) {
             Ok(_) => Ok(()),
             Err(refused) => Err(Error::InvalidCertificate(CertificateError::Other(OtherError(Arc::new(refused))))),
         }
@@ -96,7 +102,7 @@ impl<S: TlsSource, A: Authorizer> ServerCertVerifier for Verifier<S, A> {
         _: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
-        self.verify(end_entity, intermediates, now).map(|()| ServerCertVerified::assertion())
+        self.verify(Purpose::TlsServer, end_entity, intermediates, now).map(|()| ServerCertVerified::assertion())
     }
 
     fn verify_tls12_signature(
@@ -137,7 +143,7 @@ impl<S: TlsSource, A: Authorizer> ClientCertVerifier for Verifier<S, A> {
         intermediates: &[CertificateDer<'_>],
         now: UnixTime,
     ) -> Result<ClientCertVerified, Error> {
-        self.verify(end_entity, intermediates, now).map(|()| ClientCertVerified::assertion())
+        self.verify(Purpose::TlsClient, end_entity, intermediates, now).map(|()| ClientCertVerified::assertion())
     }
 
     fn verify_tls12_signature(

@@ -6,15 +6,24 @@ use std::sync::Arc;
 
 use rustls_pki_types::{CertificateDer, TrustAnchor};
 use x509_parser::certificate::X509Certificate;
-use x509_parser::extensions::{GeneralName, ParsedExtension};
+use x509_parser::extensions::{GeneralName, ParsedExtension, X509Extension};
 use x509_parser::prelude::FromDer as _;
 use x509_parser::x509::X509Name;
 
-use super::{MAX_CERTIFICATE_LENGTH, X509Error};
+use super::names::{self, NameConstraints};
+use super::{ExtendedKeyUsage, MAX_CERTIFICATE_LENGTH, X509Error};
 use crate::id::SpiffeId;
 use crate::key::{PublicKey, SignatureAlgorithm};
 use crate::pem;
 use crate::time::Timestamp;
+
+/// Most extensions that one certificate may have.
+const MAX_EXTENSIONS: usize = 64;
+/// Key usage, subject alternative name, basic constraints, name constraints, CRL distribution points, extended key
+/// usage: webpki's list.
+const KNOWN_EXTENSIONS: [&[u8]; 6] =
+    [&[0x55, 29, 15], &[0x55, 29, 17], &[0x55, 29, 19], &[0x55, 29, 30], &[0x55, 29, 31], &[0x55, 29, 37]];
+const EMPTY_NAME: &[u8] = &[0x30, 0];
 
 /// A certificate, parsed once; cheap to clone.
 #[derive(Clone)]
@@ -27,19 +36,26 @@ struct Inner {
     authority_key_id: Option<Vec<u8>>,
     basic_constraints: Option<BasicConstraints>,
     dns_sans: Vec<String>,
+    extended_key_usage: Option<ExtendedKeyUsage>,
     ip_sans: Vec<Vec<u8>>,
     issuer: Range<usize>,
     key_usage: Option<KeyUsage>,
+    name_constraints: Option<NameConstraints>,
     not_after: Timestamp,
     not_before: Timestamp,
+    /// Tags of the forms that its names have beside URIs, DNS names and addresses.
+    other_name_forms: Vec<u8>,
     public_key: PublicKey,
+    san_critical: bool,
     serial: Vec<u8>,
+    signature: Range<usize>,
     signature_algorithm: Option<SignatureAlgorithm>,
     subject: Range<usize>,
     subject_common_name: Option<String>,
     subject_display: String,
     subject_key_id: Option<Vec<u8>>,
     tbs: Range<usize>,
+    unknown_critical: bool,
     uri_sans: Vec<String>,
 }
 
@@ -129,23 +145,42 @@ impl Certificate {
             authority_key_id: None,
             basic_constraints: None,
             dns_sans: Vec::new(),
+            extended_key_usage: None,
             ip_sans: Vec::new(),
             issuer: position(der, parsed.issuer().as_raw()),
             key_usage: None,
+            name_constraints: None,
             not_after: Timestamp::from_unix(parsed.validity().not_after.timestamp()),
             not_before: Timestamp::from_unix(parsed.validity().not_before.timestamp()),
+            other_name_forms: names::subject_forms(
+                parsed.subject().iter().next().is_none(),
+                parsed.subject().iter_email().next().is_some(),
+            )
+            .collect(),
             public_key: PublicKey::from_spki_der(parsed.public_key().raw)?,
+            san_critical: false,
             serial: parsed.raw_serial().to_vec(),
+            signature: position(der, parsed.signature_value.as_ref()),
             signature_algorithm: SignatureAlgorithm::from_oid(&parsed.signature_algorithm.algorithm.to_id_string()),
             subject: position(der, parsed.subject().as_raw()),
             subject_common_name: common_name(parsed.subject()),
             subject_display: display_name(parsed.subject()),
             subject_key_id: None,
             tbs: position(der, parsed.tbs_certificate.as_ref()),
+            unknown_critical: false,
             uri_sans: Vec::new(),
         };
+        if parsed.signature_algorithm != parsed.tbs_certificate.signature {
+            return Err(X509Error::Malformed { what: "certificate: its two signature algorithms differ" });
+        }
+        let mut seen: Vec<&[u8]> = Vec::new();
         for extension in parsed.extensions() {
-            inner.read_extension(extension.critical, extension.parsed_extension())?;
+            let oid = extension.oid.as_bytes();
+            if seen.contains(&oid) || seen.len() == MAX_EXTENSIONS {
+                return Err(X509Error::Malformed { what: "certificate: an extension stands twice" });
+            }
+            seen.push(oid);
+            inner.read_extension(extension)?;
         }
         inner.anchor = webpki::anchor_from_trusted_cert(&inner.der).ok().map(|anchor| TrustAnchor::to_owned(&anchor));
         Ok(Self(Arc::new(inner)))
@@ -233,6 +268,45 @@ impl Certificate {
     #[must_use]
     pub fn signature_algorithm(&self) -> Option<SignatureAlgorithm> {
         self.0.signature_algorithm
+    }
+
+    /// The signature in X.509 form.
+    #[must_use]
+    pub fn signature(&self) -> &[u8] {
+        self.0.der.get(self.0.signature.clone()).unwrap_or_default()
+    }
+
+    /// The extended key usage, where there is one.
+    #[must_use]
+    pub fn extended_key_usage(&self) -> Option<ExtendedKeyUsage> {
+        self.0.extended_key_usage
+    }
+
+    /// Whether there is a critical extension that we do not understand (RFC 5280 §4.2).
+    #[must_use]
+    pub fn has_unknown_critical_extension(&self) -> bool {
+        self.0.unknown_critical
+    }
+
+    /// Whether basic constraints are there at all.
+    #[must_use]
+    pub fn has_basic_constraints(&self) -> bool {
+        self.0.basic_constraints.is_some()
+    }
+
+    /// Whether the subject is empty while the alternative names are not critical (RFC 5280 §4.2.1.6).
+    #[must_use]
+    pub fn is_nameless(&self) -> bool {
+        self.subject_der() == EMPTY_NAME && !self.0.san_critical
+    }
+
+    pub(super) fn name_constraints(&self) -> Option<&NameConstraints> {
+        self.0.name_constraints.as_ref()
+    }
+
+    /// Tags of the forms that its names have beside URIs, DNS names and addresses.
+    pub(super) fn other_name_forms(&self) -> &[u8] {
+        &self.0.other_name_forms
     }
 
     /// All URI SANs, unchecked.
@@ -326,18 +400,25 @@ impl Certificate {
 }
 
 impl Inner {
-    fn read_extension(&mut self, critical: bool, extension: &ParsedExtension<'_>) -> Result<(), X509Error> {
-        match extension {
+    fn read_extension(&mut self, extension: &X509Extension<'_>) -> Result<(), X509Error> {
+        let critical = extension.critical;
+        self.unknown_critical |= critical && !KNOWN_EXTENSIONS.contains(&extension.oid.as_bytes());
+        match extension.parsed_extension() {
             ParsedExtension::SubjectAlternativeName(names) => {
+                self.san_critical = critical;
                 for name in &names.general_names {
                     match name {
+                        // An IA5String (RFC 5280 §4.2.1.6).
+                        GeneralName::URI(uri) if !uri.is_ascii() => {
+                            return Err(X509Error::Malformed { what: "URI in the subject alternative name" });
+                        }
                         GeneralName::URI(uri) => self.uri_sans.push((*uri).to_owned()),
                         GeneralName::DNSName(dns) => self.dns_sans.push((*dns).to_owned()),
                         GeneralName::IPAddress(address) => self.ip_sans.push(address.to_vec()),
                         GeneralName::Invalid(..) => {
                             return Err(X509Error::Malformed { what: "subject alternative name" });
                         }
-                        _ => {}
+                        other => self.other_name_forms.extend(names::form_tag(other)),
                     }
                 }
             }
@@ -346,6 +427,15 @@ impl Inner {
                     Some(BasicConstraints { ca: constraints.ca, path_length: constraints.path_len_constraint });
             }
             ParsedExtension::KeyUsage(usage) => self.key_usage = Some(KeyUsage { bits: usage.flags, critical }),
+            ParsedExtension::ExtendedKeyUsage(usage) => {
+                self.extended_key_usage =
+                    Some(ExtendedKeyUsage { client_auth: usage.client_auth, server_auth: usage.server_auth });
+            }
+            ParsedExtension::NameConstraints(_) => {
+                let constraints = NameConstraints::from_der(extension.value)
+                    .ok_or(X509Error::Malformed { what: "name constraints" })?;
+                self.name_constraints = Some(constraints);
+            }
             ParsedExtension::SubjectKeyIdentifier(id) => self.subject_key_id = Some(id.0.to_vec()),
             ParsedExtension::AuthorityKeyIdentifier(id) => {
                 self.authority_key_id = id.key_identifier.as_ref().map(|id| id.0.to_vec());

@@ -23,6 +23,8 @@ pub enum X509Error {
     Chain {
         /// What the path validation found.
         reason: String,
+        /// The clause that is broken; empty where the limit is ours.
+        clause: &'static str,
     },
     /// The certificate is not valid any more.
     #[error("certificate expired at {not_after}, now {now}")]
@@ -62,6 +64,9 @@ pub enum X509Error {
         /// What was expected.
         what: &'static str,
     },
+    /// The subject is empty and the alternative names are not critical (RFC 5280 §4.2.1.6, X509-SVID §2).
+    #[error("certificate has an empty subject, and its subject alternative name is not critical")]
+    Nameless,
     /// No bundle is known for the trust domain of the SVID.
     #[error("no bundle for trust domain {trust_domain:?}", trust_domain = .trust_domain.as_str())]
     NoBundle {
@@ -79,6 +84,9 @@ pub enum X509Error {
     /// The text is no PEM.
     #[error(transparent)]
     Pem(#[from] PemError),
+    /// The extended key usage does not name what the key is used for (RFC 5280 §4.2.1.12).
+    #[error("extended key usage does not allow this side of a TLS connection")]
+    Purpose,
     /// Proof of possession failed: the request is not signed by the key it names (RFC 2986 §3).
     #[error("signature of the certificate request does not verify")]
     RequestSignature,
@@ -88,4 +96,34 @@ pub enum X509Error {
         /// How many there are.
         count: usize,
     },
+}
+
+impl X509Error {
+    pub(super) fn chain(reason: &str, clause: &'static str) -> Self {
+        Self::Chain { reason: reason.to_owned(), clause }
+    }
+
+    /// The clause that is broken; empty where the limit is ours.
+    #[must_use]
+    pub fn clause(&self) -> &'static str {
+        match self {
+            Self::Chain { clause, .. } => clause,
+            Self::ChainTooLong { .. } => "",
+            Self::Expired { .. } | Self::NotYetValid { .. } => "RFC 5280 §6.1.3(a)(2)",
+            Self::Id(err) => err.clause(),
+            Self::Key(err) => err.clause(),
+            Self::KeyMismatch { .. } => "Workload API §5.1",
+            Self::LeafIsCa => "X509-SVID §5.2",
+            Self::LeafKeyUsage { .. } => "X509-SVID §4.3",
+            Self::LeafWithoutPath => "X509-SVID §5.2",
+            Self::Malformed { .. } => "RFC 5280 §4.1",
+            Self::Nameless => "X509-SVID §3.1",
+            Self::NoBundle { .. } => "X509-SVID §5.1",
+            Self::NoCertificate => "X509-SVID §5.1",
+            Self::Pem(_) => "RFC 7468 §2",
+            Self::Purpose => "RFC 5280 §4.2.1.12",
+            Self::RequestSignature => "RFC 2986 §3",
+            Self::UriSanCount { .. } => "X509-SVID §2",
+        }
+    }
 }

@@ -2,10 +2,12 @@
 
 use super::{Certificate, X509Error};
 use crate::id::SpiffeId;
+use crate::key::PublicKeyKind;
 
 /// Checks the leaf of an X.509-SVID and returns its SPIFFE ID.
 ///
-/// Standard: X509-SVID §2 (one URI SAN, a SPIFFE ID), §4.1 (no CA), §4.3 (key usage), §5.2 (leaf validation).
+/// Standard: X509-SVID §2 (one URI SAN, a SPIFFE ID; critical where the subject is empty), §4.1 (no CA), §4.3 (key
+/// usage), §5.2 (leaf validation); RFC 7518 §3.3 (no short RSA keys).
 ///
 /// # Errors
 /// [`X509Error`] names the rule.
@@ -16,6 +18,12 @@ pub fn check_leaf(leaf: &Certificate) -> Result<SpiffeId, X509Error> {
     }
     if leaf.is_ca() {
         return Err(X509Error::LeafIsCa);
+    }
+    if leaf.is_nameless() {
+        return Err(X509Error::Nameless);
+    }
+    if let PublicKeyKind::Rsa { .. } = leaf.public_key().kind() {
+        leaf.public_key().check_strength()?;
     }
     let usage = leaf.key_usage().ok_or(X509Error::LeafKeyUsage { rule: "has no key usage" })?;
     if usage.key_cert_sign() {

@@ -2,14 +2,16 @@
 //!
 //! webpki walks the path and checks signatures, dates, names and critical extensions. Above it stand the rules it
 //! leaves to others: roots must be valid and allowed to sign, signers need keyCertSign, a root's path length counts,
-//! and the leaf must be an SVID. Any extended key usage passes, as in the other SPIFFE libraries.
+//! and the leaf must be an SVID. Chains that it refuses one and all, those with URI name constraints, are judged by
+//! [`super::path`].
 
 use std::time::Duration;
 
 use rustls_pki_types::{CertificateDer, TrustAnchor, UnixTime};
-use webpki::{EndEntityCert, ExtendedKeyUsageValidator, KeyPurposeIdIter};
+use webpki::EndEntityCert;
 
-use super::{Certificate, MAX_CHAIN_LENGTH, X509Error, check_leaf};
+use super::path::Search;
+use super::{Certificate, MAX_CHAIN_LENGTH, Purpose, X509Error, check_leaf};
 use crate::bundle::BundleSet;
 use crate::id::SpiffeId;
 use crate::time::Timestamp;
@@ -21,11 +23,24 @@ use crate::time::Timestamp;
 /// # Errors
 /// [`X509Error`] names what is wrong; [`X509Error::NoBundle`] when nothing is known of the trust domain.
 pub fn verify_svid(chain: &[Certificate], bundles: &BundleSet, now: Timestamp) -> Result<SpiffeId, X509Error> {
+    verify_svid_for(Purpose::Either, chain, bundles, now)
+}
+
+/// As [`verify_svid`], for the part that the peer plays.
+///
+/// # Errors
+/// As [`verify_svid`]; [`X509Error::Purpose`] where the leaf is not meant for that part.
+pub fn verify_svid_for(
+    purpose: Purpose,
+    chain: &[Certificate],
+    bundles: &BundleSet,
+    now: Timestamp,
+) -> Result<SpiffeId, X509Error> {
     let leaf = chain.first().ok_or(X509Error::NoCertificate)?;
     let id = check_leaf(leaf)?;
     let trust_domain = id.trust_domain();
     let bundle = bundles.get(&trust_domain).ok_or(X509Error::NoBundle { trust_domain })?;
-    verify_chain(chain, bundle.x509_authorities.iter().map(|authority| &authority.certificate), now)?;
+    verify_for(purpose, chain, bundle.x509_authorities.iter().map(|authority| &authority.certificate), now)?;
     Ok(id)
 }
 
@@ -39,26 +54,41 @@ pub fn verify_chain<'a>(
     roots: impl IntoIterator<Item = &'a Certificate>,
     now: Timestamp,
 ) -> Result<(), X509Error> {
+    verify_for(Purpose::Any, chain, roots, now)
+}
+
+fn verify_for<'a>(
+    purpose: Purpose,
+    chain: &[Certificate],
+    roots: impl IntoIterator<Item = &'a Certificate>,
+    now: Timestamp,
+) -> Result<(), X509Error> {
     let (leaf, intermediates) = chain.split_first().ok_or(X509Error::NoCertificate)?;
     if chain.len() > MAX_CHAIN_LENGTH {
         return Err(X509Error::ChainTooLong { length: chain.len() });
     }
     leaf.check_validity(now)?;
+    purpose.check(leaf)?;
     let roots: Vec<&Certificate> =
         roots.into_iter().filter(|root| root.check_validity(now).is_ok() && may_be_root(root)).collect();
-    let anchors: Vec<TrustAnchor<'_>> = roots.iter().filter_map(|root| root.anchor()).map(borrowed).collect();
-    let signers: Vec<CertificateDer<'_>> = intermediates
+    let intermediates: Vec<&Certificate> = intermediates
         .iter()
-        .filter(|certificate| certificate.may_sign_certificates())
-        .map(|certificate| CertificateDer::from(certificate.der()))
+        .filter(|certificate| certificate.may_sign_certificates() && !roots.contains(certificate))
         .collect();
-    let chain_error = |err: webpki::Error| X509Error::Chain { reason: err.to_string() };
-    let leaf = EndEntityCert::try_from(leaf.as_pki_der()).map_err(chain_error)?;
-    let time = UnixTime::since_unix_epoch(Duration::from_secs(u64::try_from(now.as_unix()).unwrap_or(0)));
+    let search = Search { intermediates: &intermediates, roots: &roots, now, purpose };
+    if search.is_needed() { search.run(leaf) } else { by_webpki(leaf, &search) }
+}
+
+fn by_webpki(leaf: &Certificate, search: &Search<'_>) -> Result<(), X509Error> {
+    let anchors: Vec<TrustAnchor<'_>> = search.roots.iter().filter_map(|root| root.anchor()).map(borrowed).collect();
+    let signers: Vec<CertificateDer<'_>> =
+        search.intermediates.iter().map(|certificate| CertificateDer::from(certificate.der())).collect();
+    let leaf = EndEntityCert::try_from(leaf.as_pki_der()).map_err(|err| chain_error(&err))?;
+    let time = UnixTime::since_unix_epoch(Duration::from_secs(u64::try_from(search.now.as_unix()).unwrap_or(0)));
     let path_length_holds = |path: &webpki::VerifiedPath<'_>| {
         let signers = path.intermediate_certificates().count();
         let anchor = path.anchor();
-        let holds = roots.iter().any(|root| {
+        let holds = search.roots.iter().any(|root| {
             root.anchor().is_some_and(|own| {
                 own.subject == anchor.subject && own.subject_public_key_info == anchor.subject_public_key_info
             }) && root.path_length().is_none_or(|most| usize::try_from(most).is_ok_and(|most| signers <= most))
@@ -70,15 +100,35 @@ pub fn verify_chain<'a>(
         &anchors,
         &signers,
         time,
-        AnyPurpose,
+        search.purpose,
         None,
         Some(&path_length_holds),
     )
     .map(|_| ())
-    .map_err(chain_error)
+    .map_err(|err| chain_error(&err))
 }
 
-/// A root must be a CA that may sign certificates, as every bundle.s authority is (X509-SVID §4.1, §4.3).
+fn chain_error(err: &webpki::Error) -> X509Error {
+    use webpki::Error;
+    let clause = match err {
+        Error::InvalidSignatureForPublicKey | Error::SignatureAlgorithmMismatch => "RFC 5280 §6.1.3(a)(1)",
+        Error::CertExpired { .. } | Error::CertNotValidYet { .. } | Error::InvalidCertValidity => {
+            "RFC 5280 §6.1.3(a)(2)"
+        }
+        Error::UnknownIssuer => "RFC 5280 §6.1.3(a)(4)",
+        Error::UnsupportedCriticalExtension => "RFC 5280 §4.2",
+        Error::EndEntityUsedAsCa | Error::PathLenConstraintViolated => "RFC 5280 §4.2.1.9",
+        Error::NameConstraintViolation | Error::MalformedNameConstraint => "RFC 5280 §4.2.1.10",
+        Error::RequiredEkuNotFoundContext(_) => return X509Error::Purpose,
+        Error::UnsupportedSignatureAlgorithmContext(_) | Error::UnsupportedSignatureAlgorithmForPublicKeyContext(_) => {
+            "RFC 5280 §6.1.3(a)(1)"
+        }
+        _ => "",
+    };
+    X509Error::chain(&err.to_string(), clause)
+}
+
+/// A root must be a CA that may sign certificates, as every bundle's authority is (X509-SVID §4.1, §4.3).
 fn may_be_root(root: &Certificate) -> bool {
     root.may_sign_certificates()
 }
@@ -88,13 +138,5 @@ fn borrowed<'a>(anchor: &'a TrustAnchor<'static>) -> TrustAnchor<'a> {
         subject: anchor.subject.as_ref().into(),
         subject_public_key_info: anchor.subject_public_key_info.as_ref().into(),
         name_constraints: anchor.name_constraints.as_ref().map(|constraints| constraints.as_ref().into()),
-    }
-}
-
-struct AnyPurpose;
-
-impl ExtendedKeyUsageValidator for AnyPurpose {
-    fn validate(&self, _: KeyPurposeIdIter<'_, '_>) -> Result<(), webpki::Error> {
-        Ok(())
     }
 }
