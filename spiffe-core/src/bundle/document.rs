@@ -23,6 +23,8 @@ use crate::x509::{Certificate, X509Error};
 pub const MAX_DOCUMENT_LENGTH: usize = 4 << 20;
 /// Most authorities that one document may hold; entries that are ignored do not count.
 pub const MAX_KEYS: usize = 4096;
+/// Most entries that one document may hold, those that are ignored included.
+pub const MAX_ENTRIES: usize = 1 << 16;
 
 const USE_X509: &str = "x509-svid";
 const USE_JWT: &str = "jwt-svid";
@@ -175,7 +177,11 @@ fn read(document: &[u8]) -> Result<Read<'_>, BundleError> {
     }
     let read: Read<'_> =
         serde_json::from_slice(document).map_err(|err| BundleError::Json { line: err.line(), column: err.column() })?;
-    if read.keys.is_some() { Ok(read) } else { Err(BundleError::NoKeys) }
+    match &read.keys {
+        None => Err(BundleError::NoKeys),
+        Some(keys) if keys.len() > MAX_ENTRIES => Err(BundleError::TooManyKeys { count: keys.len() }),
+        Some(_) => Ok(read),
+    }
 }
 
 /// Takes entries in, one by one.

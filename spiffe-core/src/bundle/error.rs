@@ -98,7 +98,7 @@ pub enum BundleError {
     /// Longer than [`MAX_DOCUMENT_LENGTH`].
     #[error("bundle document is longer than {MAX_DOCUMENT_LENGTH} bytes")]
     TooLong,
-    /// More than [`MAX_KEYS`].
+    /// More than [`MAX_KEYS`] authorities, or more than [`super::MAX_ENTRIES`] entries.
     #[error("bundle document has {count} keys, at most {MAX_KEYS} are allowed")]
     TooManyKeys {
         /// How many it has.

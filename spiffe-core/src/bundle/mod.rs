@@ -11,7 +11,7 @@ mod set;
 pub use diff::BundleDiff;
 #[cfg(feature = "wit")]
 pub(crate) use document::PRIVATE_MEMBERS;
-pub use document::{MAX_DOCUMENT_LENGTH, MAX_KEYS, Parsed};
+pub use document::{MAX_DOCUMENT_LENGTH, MAX_ENTRIES, MAX_KEYS, Parsed};
 pub use error::BundleError;
 pub use map::{BundleMap, MAX_BUNDLES};
 pub use set::BundleSet;

@@ -86,7 +86,7 @@ impl Fetcher {
         if parsed.skipped > 0 {
             tracing::warn!(%trust_domain, skipped = parsed.skipped, "bundle has keys of unknown use, which are ignored");
         }
-        for err in &parsed.problems {
+        for err in parsed.problems.iter().take(8) {
             tracing::warn!(%trust_domain, %err, "part of the bundle is ignored");
         }
         judge(parsed.bundle, known.get(&trust_domain).map(|bundle| &**bundle))

@@ -125,7 +125,8 @@ impl Follower {
     fn is_on_record(&self) -> bool {
         let index = self.service.cache.current();
         index.node(&self.agent).is_some_and(|node| {
-            node.serial.is_some() && [&node.serial, &node.new_serial].into_iter().flatten().any(|serial| **serial == *self.serial)
+            node.serial.is_some()
+                && [&node.serial, &node.new_serial].into_iter().flatten().any(|serial| **serial == *self.serial)
         })
     }
 
