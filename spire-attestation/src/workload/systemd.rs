@@ -113,23 +113,4 @@ const MANAGER: &str = "org.freedesktop.systemd1.Manager";
 const UNIT: &str = "org.freedesktop.systemd1.Unit";
 
 #[cfg(test)]
-mod tests {
-    use std::sync::Arc;
-
-    use super::*;
-
-    #[tokio::test]
-    async fn a_bus_that_is_not_there_is_an_error() {
-        let dir = tempfile::tempdir().unwrap();
-        let attestor = SystemdAttestor::on_bus(format!("unix:path={}", dir.path().join("bus").display()));
-        let error = attestor.attest(&Workload::new(42, Arc::new(|| true))).await.unwrap_err();
-        assert!(error.to_string().starts_with("failed to open dbus connection: "), "{error}");
-    }
-
-    #[tokio::test]
-    async fn a_caller_who_has_gone_is_not_asked_for() {
-        let gone = Workload::new(42, Arc::new(|| false));
-        let error = SystemdAttestor::on_bus("unix:path=/nowhere".into()).attest(&gone).await.unwrap_err();
-        assert!(matches!(error, Error::Process(_)), "{error}");
-    }
-}
+mod tests;
