@@ -1,30 +1,86 @@
 //! What endpoints serve from: the cache and the way to the server, behind one handle.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
+use parking_lot::Mutex;
+use rand_core::{OsRng, TryRngCore as _};
 use spiffe_core::x509::Certificate;
 use spiffe_core::{BundleSet, SpiffeId, Timestamp, TrustDomain};
+use spire_runtime::Clock;
 use spire_types::{RegistrationEntry, Selector};
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
-use crate::cache::{Counts, JwtSvid, WorkloadUpdate};
+use crate::cache::{Cache, Counts, JwtCache, JwtSvid, Lookup, Outage, Settings, SubscriberId, WorkloadUpdate};
+use crate::client::ServerClient;
 use crate::error::Error;
+use crate::identity::AgentSvid;
+use crate::remote;
 
 /// The agent's identities and bundles; clones share them.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Manager {
     shared: Arc<Shared>,
 }
 
-#[derive(Debug)]
-struct Shared {
+pub(crate) struct Shared {
     trust_domain: TrustDomain,
+    clock: Arc<dyn Clock>,
+    client: ServerClient,
+    jwt_cache_hit_timeout: Duration,
+    state: Mutex<State>,
+    jwt: Mutex<JwtCache>,
     bundles: watch::Sender<Arc<BundleSet>>,
-    agent_chain: watch::Sender<Arc<Vec<Certificate>>>,
+    outage: watch::Sender<Option<Outage>>,
+    agent: watch::Receiver<AgentSvid>,
+    chain: watch::Sender<Arc<Vec<Certificate>>>,
+    wake: Notify,
+}
+
+/// The cache, and where its updates go. Locked for the length of a look-up or a change.
+struct State {
+    cache: Cache,
+    subscribers: BTreeMap<SubscriberId, watch::Sender<Arc<WorkloadUpdate>>>,
+}
+
+impl fmt::Debug for Manager {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Manager").field("trust_domain", &self.shared.trust_domain).finish_non_exhaustive()
+    }
+}
+
+/// What a manager is made from.
+pub(crate) struct Parts {
+    pub(crate) settings: Settings,
+    pub(crate) max_jwt_svids: usize,
+    pub(crate) jwt_cache_hit_timeout: Duration,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) client: ServerClient,
+    pub(crate) agent: watch::Receiver<AgentSvid>,
 }
 
 impl Manager {
+    pub(crate) fn new(parts: Parts) -> Self {
+        let chain = Arc::clone(&parts.agent.borrow().chain);
+        Self {
+            shared: Arc::new(Shared {
+                trust_domain: parts.settings.trust_domain.clone(),
+                clock: parts.clock,
+                client: parts.client,
+                jwt_cache_hit_timeout: parts.jwt_cache_hit_timeout,
+                state: Mutex::new(State { cache: Cache::new(parts.settings), subscribers: BTreeMap::new() }),
+                jwt: Mutex::new(JwtCache::new(parts.max_jwt_svids)),
+                bundles: watch::Sender::default(),
+                outage: watch::Sender::default(),
+                agent: parts.agent,
+                chain: watch::Sender::new(chain),
+                wake: Notify::new(),
+            }),
+        }
+    }
+
     /// The agent's trust domain.
     #[must_use]
     pub fn trust_domain(&self) -> &TrustDomain {
@@ -34,13 +90,13 @@ impl Manager {
     /// The agent's ID.
     #[must_use]
     pub fn agent_id(&self) -> SpiffeId {
-        self.shared.trust_domain.id()
+        self.shared.agent.borrow().id.clone()
     }
 
     /// The chain of the agent's own SVID, leaf first, and each one that follows it.
     #[must_use]
     pub fn agent_chain(&self) -> watch::Receiver<Arc<Vec<Certificate>>> {
-        self.shared.agent_chain.subscribe()
+        self.shared.chain.subscribe()
     }
 
     /// All bundles that the agent knows, its own trust domain's among them, and each set that follows.
@@ -54,11 +110,21 @@ impl Manager {
     /// The first value may be incomplete ([`WorkloadUpdate::is_complete`]); [`Self::complete`] waits.
     #[must_use]
     pub fn subscribe(&self, selectors: BTreeSet<Selector>) -> watch::Receiver<Arc<WorkloadUpdate>> {
-        let _ = selectors;
-        watch::channel(Arc::default()).1
+        let mut state = self.shared.state.lock();
+        let id = state.cache.subscribe(selectors);
+        let update = state.cache.update_for(id, self.shared.clock.now());
+        let pending = update.pending > 0;
+        let (sender, receiver) = watch::channel(Arc::new(update));
+        state.subscribers.insert(id, sender);
+        drop(state);
+        if pending {
+            self.shared.wake.notify_one();
+        }
+        receiver
     }
 
-    /// Waits for the next complete update: the current value, unless it was seen, or one that follows.
+    /// Waits until the update is complete, for somebody who has none yet. Those who have one go on with it: they wait
+    /// for changes of the receiver, and pass over updates that are not complete.
     ///
     /// # Errors
     /// [`Error::ServerUnreachable`] where SVIDs are missing while the server does not answer;
@@ -67,38 +133,151 @@ impl Manager {
         &self,
         updates: &mut watch::Receiver<Arc<WorkloadUpdate>>,
     ) -> Result<Arc<WorkloadUpdate>, Error> {
-        updates.wait_for(|update| update.is_complete()).await.map_or(Err(Error::ShuttingDown), |u| Ok(Arc::clone(&u)))
+        let mut outages = self.shared.outage.subscribe();
+        tokio::select! {
+            biased;
+            update = updates.wait_for(|update| update.is_complete()) => {
+                update.map(|update| Arc::clone(&update)).map_err(|_| Error::ShuttingDown)
+            }
+            outage = outages.wait_for(Option::is_some) => Err(match outage.ok().and_then(|outage| outage.clone()) {
+                Some(outage) => Error::ServerUnreachable { since: outage.since, reason: outage.reason },
+                None => Error::ShuttingDown,
+            }),
+        }
     }
 
     /// The entries of the workload with these selectors, by entry ID. Waits for nothing.
     #[must_use]
     pub fn matching(&self, selectors: &BTreeSet<Selector>) -> Vec<Arc<RegistrationEntry>> {
-        let _ = selectors;
-        Vec::new()
+        self.shared.state.lock().cache.matching(selectors)
     }
 
     /// A token of `entry` for `audience`: the cached one until half of its life is over, then a new one. When a new one
-    /// cannot be had, the cached one as long as it is valid.
+    /// cannot be had, the cached one as long as it is valid. Where the entry wants each token to have its own ID, none
+    /// is cached.
     ///
     /// # Errors
-    /// [`Error::UnknownEntry`] and what the server says.
+    /// [`Error::UnknownEntry`] where the entry is gone, and what the server says.
     pub async fn fetch_jwt_svid(&self, entry: &RegistrationEntry, audience: &[String]) -> Result<JwtSvid, Error> {
-        let _ = (entry, audience);
-        Err(Error::ShuttingDown)
+        let shared = &self.shared;
+        let known =
+            entry.id.as_ref().and_then(|id| shared.state.lock().cache.entry(id).map(|entry| (id, Arc::clone(entry))));
+        let Some((id, entry)) = known else {
+            let id = entry.id.clone().ok_or(Error::ShuttingDown)?;
+            return Err(Error::UnknownEntry { id });
+        };
+        let channel = shared.client.channel();
+        let fetch = remote::jwt(&channel, id, &entry.spiffe_id, audience);
+        if entry.additional.is_some_and(|additional| additional.jwt_svid_include_jti) {
+            return Ok(fetch.await?);
+        }
+        let lookup = shared.jwt.lock().get(&entry.spiffe_id, audience, shared.clock.now());
+        let svid = match lookup {
+            Lookup::Fresh(svid) => return Ok(svid),
+            Lookup::Missing => fetch.await?,
+            Lookup::Aging(aging) => {
+                let late = |_| tonic::Status::deadline_exceeded("server takes too long");
+                let fetched = tokio::time::timeout(shared.jwt_cache_hit_timeout, fetch).await.map_err(late);
+                match fetched.and_then(|fetched| fetched) {
+                    Ok(svid) => svid,
+                    Err(status) if aging.expires_at > shared.clock.now() => {
+                        let err = Error::from(status);
+                        tracing::warn!(%err, spiffe_id = %entry.spiffe_id, "Unable to renew JWT; still valid, using cached");
+                        return Ok(aging);
+                    }
+                    Err(status) => return Err(status.into()),
+                }
+            }
+        };
+        shared.jwt.lock().insert(audience, svid.clone(), &mut OsRng.unwrap_err());
+        Ok(svid)
     }
 
     /// When the server was last synced with; `None` before the first time.
     #[must_use]
     pub fn last_sync(&self) -> Option<Timestamp> {
-        None
+        self.shared.state.lock().cache.last_sync()
     }
 
     /// How much is cached.
     #[must_use]
     pub fn counts(&self) -> Counts {
-        Counts::default()
+        let x509_svids = self.shared.state.lock().cache.svid_count();
+        Counts { x509_svids, jwt_svids: self.shared.jwt.lock().len(), store_svids: 0 }
     }
 
-    /// Syncs with the server as soon as possible.
-    pub fn sync_now(&self) {}
+    /// Syncs with the server as soon as possible: the one place for whoever learns that something has changed.
+    pub fn sync_now(&self) {
+        self.shared.state.lock().cache.request_sync();
+        self.shared.wake.notify_one();
+    }
+
+    /// Ends when there may be something to do before the time that the driver waits for.
+    pub(crate) async fn woken(&self) {
+        self.shared.wake.notified().await;
+    }
+
+    pub(crate) fn client(&self) -> &ServerClient {
+        &self.shared.client
+    }
+
+    pub(crate) fn clock(&self) -> &Arc<dyn Clock> {
+        &self.shared.clock
+    }
+
+    /// Asks the cache something, or tells it something that concerns nobody.
+    pub(crate) fn with_cache<T>(&self, ask: impl FnOnce(&mut Cache) -> T) -> T {
+        ask(&mut self.shared.state.lock().cache)
+    }
+
+    /// Tells the cache something, and everybody who is concerned what has changed.
+    pub(crate) fn change(&self, change: impl FnOnce(&mut Cache, Timestamp)) {
+        let now = self.shared.clock.now();
+        let mut state = self.shared.state.lock();
+        let State { cache, subscribers } = &mut *state;
+        change(cache, now);
+        subscribers.retain(|id, sender| {
+            let stays = !sender.is_closed();
+            if !stays {
+                cache.unsubscribe(*id);
+            }
+            stays
+        });
+        for id in cache.take_changed() {
+            if let Some(sender) = subscribers.get(&id) {
+                sender.send_replace(Arc::new(cache.update_for(id, now)));
+            }
+        }
+        self.shared.bundles.send_if_modified(|bundles| {
+            let differ = !Arc::ptr_eq(bundles, cache.bundles());
+            *bundles = Arc::clone(cache.bundles());
+            differ
+        });
+        self.shared.outage.send_if_modified(|outage| {
+            let differ = outage.as_ref() != cache.outage();
+            *outage = cache.outage().cloned();
+            differ
+        });
+        drop(state);
+        self.forget_tainted_tokens();
+    }
+
+    /// Follows the agent's own SVID.
+    pub(crate) async fn follow_agent(self) {
+        let mut agent = self.shared.agent.clone();
+        while agent.changed().await.is_ok() {
+            let chain = Arc::clone(&agent.borrow_and_update().chain);
+            self.shared.chain.send_replace(chain);
+        }
+    }
+
+    fn forget_tainted_tokens(&self) {
+        let bundles = self.shared.bundles.borrow().clone();
+        let Some(own) = bundles.get(&self.shared.trust_domain) else { return };
+        let tainted = own.jwt_authorities.iter().filter(|authority| authority.tainted);
+        let tainted: BTreeSet<String> = tainted.map(|authority| authority.key_id.clone()).collect();
+        if !tainted.is_empty() {
+            self.shared.jwt.lock().drop_signed_by(&tainted);
+        }
+    }
 }

@@ -81,12 +81,14 @@ impl Entries {
             record.last_access = previous.last_access;
             // One that was made again under the same ID has the same revision: what was minted for the other is old.
             let again = previous.entry.created_at != record.entry.created_at;
-            record.svid = previous.svid.filter(|_| previous.entry.spiffe_id == record.entry.spiffe_id).map(|mut held| {
-                held.outdated |= again;
-                held
-            });
+            record.svid =
+                previous.svid.filter(|_| previous.entry.spiffe_id == record.entry.spiffe_id).map(|mut held| {
+                    held.outdated |= again;
+                    held
+                });
         }
-        if let Some(anchor) = record.entry.selectors.iter().min_by_key(|s| self.by_anchor.get(*s).map_or(0, BTreeSet::len))
+        if let Some(anchor) =
+            record.entry.selectors.iter().min_by_key(|s| self.by_anchor.get(*s).map_or(0, BTreeSet::len))
         {
             self.by_anchor.entry(anchor.clone()).or_default().insert(id.clone());
         }

@@ -108,7 +108,8 @@ impl JwtCache {
     pub fn drop_signed_by(&mut self, key_ids: &BTreeSet<String>) {
         let tokens = &mut self.tokens;
         self.by_use.retain(|_, key| {
-            let tainted = tokens.get(key).is_none_or(|cached| key_id(&cached.svid.token).is_some_and(|id| key_ids.contains(&id)));
+            let tainted =
+                tokens.get(key).is_none_or(|cached| key_id(&cached.svid.token).is_some_and(|id| key_ids.contains(&id)));
             if tainted {
                 tokens.remove(key);
             }

@@ -270,11 +270,15 @@ impl Cache {
 
     fn synced(&mut self, now: Timestamp, synced: Synced, rng: &mut (impl RngCore + ?Sized)) {
         self.replace_bundles(synced.bundles);
-        self.replace_entries(synced.present, synced.entries);
+        self.replace_entries(&synced.present, synced.entries);
         self.mark_tainted(now);
         self.evict();
         self.last_sync = Some(now);
         self.failing_sync = None;
+        // A server that is back is asked for SVIDs at once.
+        if self.failing_mint.take().is_some() {
+            self.mint_due = now;
+        }
         let mut interval = self.settings.sync_interval;
         if self.svid_count() == 0 {
             interval = interval.min(LONGEST_WAIT_WHEN_EMPTY);
@@ -284,8 +288,9 @@ impl Cache {
         self.sync_due = now + Ttl::from_secs(wait.max(1));
     }
 
-    fn replace_entries(&mut self, present: BTreeSet<EntryId>, entries: Vec<RegistrationEntry>) {
-        let gone: Vec<EntryId> = self.entries.iter().map(|(id, _)| id).filter(|id| !present.contains(id)).cloned().collect();
+    fn replace_entries(&mut self, present: &BTreeSet<EntryId>, entries: Vec<RegistrationEntry>) {
+        let gone: Vec<EntryId> =
+            self.entries.iter().map(|(id, _)| id).filter(|id| !present.contains(id)).cloned().collect();
         for id in gone {
             if let Some(record) = self.entries.remove(&id) {
                 tracing::debug!(entry_id = %id, spiffe_id = %record.entry.spiffe_id, "Entry removed");
@@ -385,7 +390,7 @@ impl Cache {
         let has_room = self.has_room();
         let (mut waited_for, mut due, mut ahead) = (Vec::new(), Vec::new(), Vec::new());
         for (id, record) in self.entries.iter() {
-            if !self.mint_at(record, has_room).is_some_and(|at| at <= now) {
+            if self.mint_at(record, has_room).is_none_or(|at| at > now) {
                 continue;
             }
             let active = self.subscribers.is_active(&record.entry);

@@ -47,7 +47,8 @@ impl World {
     fn register(&mut self, id: &str, selectors: &[&str]) -> EntryId {
         let trust_domain = self.authority.trust_domain();
         let spiffe_id = trust_domain.join(&format!("/{id}")).unwrap();
-        let mut entry = RegistrationEntry::new(spiffe_id, trust_domain.id(), self::selectors(selectors).into_iter().collect());
+        let mut entry =
+            RegistrationEntry::new(spiffe_id, trust_domain.id(), self::selectors(selectors).into_iter().collect());
         let id = EntryId::parse(id).unwrap();
         entry.id = Some(id.clone());
         self.entries.insert(id.clone(), entry);
@@ -73,7 +74,8 @@ impl World {
     }
 
     fn mint(&self, request: &MintRequest) -> Minted {
-        let svid = || X509Svid::clone(&self.authority.svid_valid(request.spiffe_id.path(), self.now, self.now + self.ttl));
+        let svid =
+            || X509Svid::clone(&self.authority.svid_valid(request.spiffe_id.path(), self.now, self.now + self.ttl));
         let refused = self.refused.contains(&request.id);
         let outcome = if refused { Err("entry not found".to_owned()) } else { Ok(svid()) };
         Minted { id: request.id.clone(), revision: request.revision, outcome }
@@ -129,7 +131,7 @@ fn a_year_of_renewals_with_failures_never_serves_what_it_must_not() {
             Some(ref step @ (Step::Sync | Step::Mint(_))) => {
                 let away = world.now.since(START).as_secs() % (90 * 24 * 3600) > 88 * 24 * 3600;
                 let kind = if *step == Step::Sync { StepKind::Sync } else { StepKind::Mint };
-                if away || world.rng.next_u32() % 3 == 0 {
+                if away || world.rng.next_u32().is_multiple_of(3) {
                     world.cache.failed(world.now, kind, "unavailable", Ttl::from_secs(30));
                 } else {
                     if kind == StepKind::Sync {
@@ -236,7 +238,11 @@ fn a_changed_entry_is_minted_for_again_and_another_identity_withdraws_the_old_on
     let done = world.perform(&Step::Sync);
     world.cache.completed(world.now, done, &mut world.rng);
     let update = world.cache.update_for(subscriber, world.now);
-    assert_eq!(update.identities[0].svid.chain(), first.identities[0].svid.chain(), "served until the new one is there");
+    assert_eq!(
+        update.identities[0].svid.chain(),
+        first.identities[0].svid.chain(),
+        "served until the new one is there"
+    );
     assert!(matches!(&world.settle()[..], [Step::Mint(requests)] if requests[0].renewal));
 
     let other = world.authority.trust_domain().join("/other").unwrap();

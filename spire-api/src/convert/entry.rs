@@ -31,7 +31,8 @@ pub fn from_proto(wire: &types::Entry, trust_domain: &TrustDomain) -> Result<Reg
 
 /// An entry as a server hands it out: with its revision and the time of its creation.
 ///
-/// It is taken as the server has taken it, whose rules for DNS names may be laxer than ours.
+/// It is taken as the server has taken it, whose rules for DNS names may be laxer than ours. Where the parent was not
+/// asked for, the trust domain's own ID stands in its place.
 ///
 /// # Errors
 /// When an ID, a selector or a trust domain is malformed, the ID of the entry is missing, or it is of another trust
@@ -40,7 +41,8 @@ pub fn from_server(wire: &types::Entry, trust_domain: &TrustDomain) -> Result<Re
     if wire.id.is_empty() {
         return Err(ConvertError::new("missing entry ID"));
     }
-    let checked = EntryMask { spiffe_id: false, selectors: false, dns_names: false, ..EntryMask::ALL };
+    let parent_id = wire.parent_id.is_some();
+    let checked = EntryMask { parent_id, spiffe_id: false, selectors: false, dns_names: false, ..EntryMask::ALL };
     let mut entry = masked_from_proto(wire, trust_domain, &checked)?;
     entry.id = Some(EntryId::parse(&wire.id).map_err(|err| ConvertError::new(err.to_string()))?);
     entry.spiffe_id = id::member(wire.spiffe_id.as_ref(), trust_domain)

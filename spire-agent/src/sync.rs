@@ -1,0 +1,198 @@
+//! The driver: does what the cache says, and tells it what came of it.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rand_core::{OsRng, TryRngCore as _};
+use spiffe_core::{KeyType, Ttl};
+use spire_runtime::Backoff;
+use tokio_util::sync::CancellationToken;
+
+use crate::bootstrap::Distrust;
+use crate::cache::{Done, MintRequest, Step, StepKind, Synced};
+use crate::error::{Denial, Error};
+use crate::identity::Identity;
+use crate::manager::Manager;
+use crate::remote;
+use crate::storage::Storage;
+
+/// How long the first sync is tried for before the agent gives up.
+const FIRST_SYNC_BUDGET: Ttl = Ttl::from_minutes(1);
+const FIRST_SYNC_RETRY: Duration = Duration::from_secs(5);
+const LONGEST_SYNC_RETRY: Duration = Duration::from_secs(8 * 60);
+const FIRST_MINT_RETRY: Duration = Duration::from_millis(500);
+const LONGEST_MINT_RETRY: Duration = Duration::from_secs(4 * 60);
+
+/// Syncs and mints for as long as the agent runs.
+#[derive(Debug)]
+pub(crate) struct Driver {
+    manager: Manager,
+    identity: Arc<Identity>,
+    storage: Storage,
+    distrust: Distrust,
+    key_type: KeyType,
+    sync_backoff: Backoff,
+    mint_backoff: Backoff,
+}
+
+impl Driver {
+    pub(crate) fn new(
+        manager: Manager,
+        identity: Arc<Identity>,
+        storage: Storage,
+        distrust: Distrust,
+        key_type: KeyType,
+        sync_interval: Duration,
+    ) -> Self {
+        let longest = LONGEST_SYNC_RETRY.min(sync_interval.saturating_mul(48));
+        Self {
+            manager,
+            identity,
+            storage,
+            distrust,
+            key_type,
+            sync_backoff: Backoff::new(sync_interval, longest),
+            mint_backoff: Backoff::new(FIRST_MINT_RETRY, LONGEST_MINT_RETRY),
+        }
+    }
+
+    /// The first sync and the first SVIDs, without which there is nothing to serve.
+    ///
+    /// # Errors
+    /// The last failure, once a minute has passed; at once where the server does not want the agent.
+    pub(crate) async fn initialize(&mut self) -> Result<(), Error> {
+        let clock = Arc::clone(self.manager.clock());
+        if let Err(status) = remote::post_status(&self.manager.client().channel()).await {
+            tracing::debug!(err = %crate::client::describe(&status), "Failed to post status");
+        }
+        let (mut backoff, mut rng) = (Backoff::new(FIRST_SYNC_RETRY, FIRST_SYNC_RETRY * 24), OsRng.unwrap_err());
+        let started = clock.now();
+        loop {
+            let Some(step) = self.manager.with_cache(|cache| cache.next_step(clock.now())) else { return Ok(()) };
+            let Err(err) = self.perform(step).await else { continue };
+            if let Some(denial) = err.denial() {
+                return Err(self.refused(denial, &err).await?);
+            }
+            self.distrust.observe(&err).await?;
+            let wait = backoff.next(&mut rng);
+            if !self.distrust.is_patient() && clock.now() + Ttl::from(wait) > started + FIRST_SYNC_BUDGET {
+                return Err(err);
+            }
+            tracing::warn!(%err, retry_interval = ?wait, "Failed to initialize manager");
+            clock.sleep(wait).await;
+        }
+    }
+
+    /// Whoever is refused before anything runs begins anew with the next start.
+    async fn refused(&self, denial: Denial, cause: &Error) -> Result<Error, Error> {
+        let err = match denial {
+            Denial::Banned => {
+                tracing::error!(err = %cause, "Agent is banned: removing SVID and shutting down");
+                Error::Banned
+            }
+            Denial::Attest => {
+                tracing::error!(err = %cause, "Agent needs to re-attest: removing SVID and shutting down");
+                Error::MustAttest { reason: cause.to_string() }
+            }
+        };
+        self.storage.update(|data| data.svid = None).await?;
+        Ok(err)
+    }
+
+    /// Goes on until `closing`.
+    ///
+    /// # Errors
+    /// Where the server does not want the agent any more, or the agent does not trust the server any more.
+    pub(crate) async fn run(mut self, closing: CancellationToken) -> Result<(), Error> {
+        loop {
+            tokio::select! {
+                () = closing.cancelled() => return Ok(()),
+                outcome = self.go_on() => outcome?,
+            }
+        }
+    }
+
+    /// One step, or the wait for the next.
+    async fn go_on(&mut self) -> Result<(), Error> {
+        let clock = Arc::clone(self.manager.clock());
+        let Some(step) = self.manager.with_cache(|cache| cache.next_step(clock.now())) else {
+            let wakeup = self.manager.with_cache(|cache| cache.next_wakeup());
+            tokio::select! {
+                () = clock.sleep_until(wakeup) => {}
+                () = self.manager.woken() => {}
+            }
+            return Ok(());
+        };
+        let kind = if matches!(step, Step::Mint(_)) { StepKind::Mint } else { StepKind::Sync };
+        let Err(err) = self.perform(step).await else { return Ok(()) };
+        let denied = match err.denial() {
+            Some(denial) => self.identity.denied(denial, &err).await.map(|()| true)?,
+            None => false,
+        };
+        self.distrust.observe(&err).await?;
+        let backoff = match kind {
+            StepKind::Sync => &mut self.sync_backoff,
+            StepKind::Mint => &mut self.mint_backoff,
+        };
+        // Whoever has just attested anew tries at once.
+        let wait = if denied { Duration::from_secs(1) } else { backoff.next(&mut OsRng.unwrap_err()) };
+        match kind {
+            StepKind::Sync => tracing::error!(%err, retry_interval = ?wait, "Synchronize failed"),
+            StepKind::Mint => tracing::error!(%err, retry_interval = ?wait, "SVID renewal failed"),
+        }
+        self.manager.change(|cache, now| cache.failed(now, kind, &err.to_string(), Ttl::from(wait)));
+        Ok(())
+    }
+
+    async fn perform(&mut self, step: Step) -> Result<(), Error> {
+        let done = match step {
+            Step::Expire => Done::Expired,
+            Step::Sync => {
+                let synced = self.sync().await?;
+                self.sync_backoff.reset();
+                self.distrust.over().await?;
+                Done::Synced(synced)
+            }
+            Step::Mint(requests) => {
+                log_requests(&requests);
+                let channel = self.manager.client().channel();
+                let minted = remote::mint(&channel, requests, self.key_type).await.map_err(Error::from)?;
+                self.mint_backoff.reset();
+                Done::Minted(minted)
+            }
+        };
+        self.manager.change(|cache, now| cache.completed(now, done, &mut OsRng.unwrap_err()));
+        Ok(())
+    }
+
+    async fn sync(&self) -> Result<Synced, Error> {
+        let (channel, trust_domain) = (self.manager.client().channel(), self.manager.trust_domain());
+        let (known, mut federates_with) = self.manager.with_cache(|cache| (cache.revisions(), cache.federates_with()));
+        let listing = remote::entries(&channel, trust_domain, &known).await;
+        let listing =
+            listing.map_err(|status| Error::from(status).attempting("failed to fetch authorized entries: "))?;
+        federates_with.retain(|id, _| listing.present.contains(id));
+        for entry in &listing.entries {
+            if let Some(id) = &entry.id {
+                federates_with.insert(id.clone(), entry.federates_with.clone());
+            }
+        }
+        let federated: BTreeSet<_> = federates_with.into_values().flatten().collect();
+        let bundles = remote::bundles(&channel, trust_domain, federated).await;
+        let bundles = bundles.map_err(|status| Error::from(status).attempting("failed to fetch bundles: "))?;
+        if let Some(own) = bundles.get(trust_domain) {
+            self.manager.client().source().set_bundles(bundles.clone());
+            let roots = own.x509_roots().cloned().collect();
+            self.storage.update(|data| data.bundle = Some(roots)).await?;
+        }
+        Ok(Synced { present: listing.present, entries: listing.entries, bundles })
+    }
+}
+
+fn log_requests(requests: &[MintRequest]) {
+    for MintRequest { id, spiffe_id, renewal, .. } in requests {
+        let message = if *renewal { "Renewing X509-SVID" } else { "Creating X509-SVID" };
+        tracing::info!(entry_id = %id, %spiffe_id, "{message}");
+    }
+}
