@@ -1,12 +1,14 @@
 //! Blocks, decoded key by key.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::fmt::Display;
+use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
 use spiffe_core::Ttl;
 
+use crate::Problem;
 use crate::document::{Document, Item, Key, Position, Value, ValueKind};
 use crate::duration::{parse_duration, parse_ttl};
 use crate::report::Report;
@@ -18,26 +20,53 @@ use crate::report::Report;
 #[derive(Debug)]
 pub struct Block<'a> {
     report: &'a Report,
+    file: &'a str,
     path: String,
     position: Option<Position>,
     json: bool,
     items: Vec<&'a Item>,
     /// Keys that were asked for.
     known: RefCell<Vec<&'static str>>,
+    disregarded: Cell<bool>,
 }
 
 impl<'a> Block<'a> {
     /// The file as a block.
     #[must_use]
     pub fn root(document: &'a Document, report: &'a Report) -> Self {
-        let items = document.items.iter().collect();
-        Self { report, path: String::new(), position: None, json: document.json, items, known: RefCell::default() }
+        Self::at(document, "", report)
+    }
+
+    /// A file of its own that stands for the block at `path` of another.
+    #[must_use]
+    pub fn at(document: &'a Document, path: &str, report: &'a Report) -> Self {
+        Self {
+            report,
+            file: &document.file,
+            path: path.to_owned(),
+            position: None,
+            json: document.json,
+            items: document.items.iter().collect(),
+            known: RefCell::default(),
+            disregarded: Cell::default(),
+        }
+    }
+
+    /// The block `name` in this one, which is there without anything in it.
+    #[must_use]
+    pub fn empty(&self, name: &str) -> Self {
+        self.inner(name, self.position, Vec::new())
     }
 
     /// Whether the key is there, whatever its value.
     #[must_use]
     pub fn has(&self, key: &'static str) -> bool {
         self.last(key).is_some()
+    }
+
+    /// Keys that may be there, whatever their values.
+    pub fn known(&self, keys: &[&'static str]) {
+        self.known.borrow_mut().extend(keys);
     }
 
     /// A string, or a number as it is written.
@@ -61,6 +90,26 @@ impl<'a> Block<'a> {
     #[must_use]
     pub fn from_str<T: FromStr<Err: Display>>(&self, key: &'static str) -> Option<T> {
         self.parsed(key, str::parse)
+    }
+
+    /// What `parse` makes of a flag of the command line or, where it says nothing, of the key's string.
+    #[must_use]
+    pub fn flag_or<T, E: Display>(
+        &self,
+        flag: &str,
+        value: Option<&str>,
+        key: &'static str,
+        parse: impl Fn(&str) -> Result<T, E>,
+    ) -> Option<T> {
+        let Some(value) = value.filter(|value| !value.is_empty()) else { return self.parsed(key, parse) };
+        self.known(&[key]);
+        parse(value).map_err(|err| self.report.flag(flag, format!("{value:?} cannot be used: {err}"))).ok()
+    }
+
+    /// A path, as it is written.
+    #[must_use]
+    pub fn path_at(&self, key: &'static str) -> Option<PathBuf> {
+        self.string(key).map(PathBuf::from)
     }
 
     /// A duration, as in `1h30m`.
@@ -145,12 +194,12 @@ impl<'a> Block<'a> {
     /// A block; where it comes several times, all together.
     #[must_use]
     pub fn block(&self, key: &'static str) -> Option<Self> {
-        let values = self.values(key);
-        let position = values.first()?.position;
-        let items: Vec<_> = values.into_iter().map(|value| self.objects(key, value, self.json)).collect();
+        let found = self.found(key);
+        let position = found.first()?.key.position;
+        let items: Vec<_> = found.into_iter().map(|item| self.objects(key, &item.value, self.json)).collect();
         // Nothing but null is no block.
         let present = items.iter().any(Option::is_some);
-        present.then(|| self.inner(key, position, items.into_iter().flatten().flatten().flatten().collect()))
+        present.then(|| self.inner(key, Some(position), items.into_iter().flatten().flatten().flatten().collect()))
     }
 
     /// A list of blocks, or a block that may come several times.
@@ -159,7 +208,10 @@ impl<'a> Block<'a> {
         let values = self.values(key);
         let of_value = |value: &'a Value| {
             let position = value.position;
-            self.objects(key, value, true).into_iter().flatten().map(move |items| self.inner(key, position, items))
+            self.objects(key, value, true)
+                .into_iter()
+                .flatten()
+                .map(move |items| self.inner(key, Some(position), items))
         };
         values.into_iter().flat_map(of_value).collect()
     }
@@ -172,7 +224,7 @@ impl<'a> Block<'a> {
             for item in self.objects(key, value, self.json).into_iter().flatten().flatten() {
                 let path = format!("{key} {:?}", item.key.name);
                 for items in self.objects(key, &item.value, self.json).unwrap_or_else(|| vec![Vec::new()]) {
-                    found.push((&item.key, self.inner(&path, item.key.position, items)));
+                    found.push((&item.key, self.inner(&path, Some(item.key.position), items)));
                 }
             }
         }
@@ -189,19 +241,48 @@ impl<'a> Block<'a> {
 
     /// Reports an error at the key, or at the block where it is missing.
     pub fn error(&self, key: &'static str, message: impl Into<String>) {
-        self.report.error(self.position_of(key), self.path_of(key), message);
+        self.report.error(self.problem(self.position_of(key), key, message));
     }
 
     /// Reports a warning likewise.
     pub fn warning(&self, key: &'static str, message: impl Into<String>) {
-        self.report.warning(self.position_of(key), self.path_of(key), message);
+        self.report.warning(self.problem(self.position_of(key), key, message));
     }
 
     /// Reports that the key cannot be used yet, where it is there.
     pub fn unsupported(&self, key: &'static str) {
         if let Some(item) = self.found(key).last() {
-            self.report.error(Some(item.key.position), self.path_of(key), "not supported yet: remove it");
+            self.report.error(self.problem(Some(item.key.position), key, "not supported yet: remove it"));
         }
+    }
+
+    /// Reports none of the keys that were not asked for: what the block is for has been reported already.
+    pub fn disregard(&self) {
+        self.disregarded.set(true);
+    }
+
+    /// Reports that the key does nothing here, where it is there.
+    pub fn without_effect(&self, key: &'static str, reason: &str) {
+        if self.has(key) {
+            self.warning(key, format!("has no effect: {reason}"));
+        }
+    }
+
+    /// Reports an error at the block as a whole.
+    pub fn error_here(&self, message: impl Into<String>) {
+        let (file, path) = (self.file.to_owned(), self.path.clone());
+        self.report.error(Problem { file, position: self.position, path, message: message.into() });
+    }
+
+    /// Reports an error at one of the keys that [`Self::labelled`] or [`Self::take_rest`] gave.
+    pub fn error_at(&self, position: Position, name: &str, message: impl Into<String>) {
+        self.report.error(self.problem(Some(position), name, message));
+    }
+
+    /// Where problems go.
+    #[must_use]
+    pub fn report(&self) -> &'a Report {
+        self.report
     }
 
     /// Where the block is; empty for the file itself.
@@ -210,10 +291,14 @@ impl<'a> Block<'a> {
         &self.path
     }
 
-    fn inner(&self, name: &str, position: Position, items: Vec<&'a Item>) -> Self {
+    fn inner(&self, name: &str, position: Option<Position>, items: Vec<&'a Item>) -> Self {
         let path = joined(&self.path, name);
-        let position = Some(position);
-        Self { report: self.report, path, position, json: self.json, items, known: RefCell::default() }
+        let (report, file, json) = (self.report, self.file, self.json);
+        Self { report, file, path, position, json, items, known: RefCell::default(), disregarded: Cell::default() }
+    }
+
+    fn problem(&self, position: Option<Position>, name: &str, message: impl Into<String>) -> Problem {
+        Problem { file: self.file.to_owned(), position, path: joined(&self.path, name), message: message.into() }
     }
 
     fn found(&self, key: &'static str) -> Vec<&'a Item> {
@@ -250,15 +335,11 @@ impl<'a> Block<'a> {
     }
 
     fn misplaced(&self, position: Position, key: &'static str, wanted: &str, found: &ValueKind) {
-        self.report.error(Some(position), self.path_of(key), format!("must be {wanted}, not {}", found.name()));
+        self.error_at(position, key, format!("must be {wanted}, not {}", found.name()));
     }
 
     fn position_of(&self, key: &'static str) -> Option<Position> {
         self.found(key).last().map(|item| item.key.position).or(self.position)
-    }
-
-    fn path_of(&self, key: &str) -> String {
-        joined(&self.path, key)
     }
 
     fn knows(&self, item: &Item) -> bool {
@@ -268,12 +349,15 @@ impl<'a> Block<'a> {
 
 impl Drop for Block<'_> {
     fn drop(&mut self) {
+        if self.disregarded.get() {
+            return;
+        }
         for key in self.take_rest() {
             let known = self.known.borrow();
             let similar = known.iter().find(|known| similar(known, &key.name));
             let hint = similar.map(|similar| format!(", did you mean {similar}?")).unwrap_or_default();
             let message = format!("unknown configuration detected: there is no such key{hint}");
-            self.report.error(Some(key.position), self.path_of(&key.name), message);
+            self.error_at(key.position, &key.name, message);
         }
     }
 }

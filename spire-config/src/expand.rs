@@ -1,5 +1,8 @@
 //! `-expandEnv`: variables in the text of a file, by the rules of Go's `os.Expand`.
 
+/// What variables are called by name; `None` for one that is not set.
+pub type Variables<'a> = &'a dyn Fn(&str) -> Option<String>;
+
 /// Replaces `$NAME` and `${NAME}` by what `lookup` says, by nothing where it knows no such name.
 ///
 /// `$$` is one dollar sign; a dollar sign before a character that begins no name stays; `${` without a name in it is

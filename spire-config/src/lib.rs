@@ -1,7 +1,7 @@
 //! Configuration files as SPIRE writes them: HCL 1, or JSON, decoded into typed values.
 //!
 //! Owns the syntax with its positions, durations, environment variables, and the report of everything that is wrong with
-//! a file. Does not know a single key: those belong to `spire-server` and `spire-agent`. Start at [`Document::parse`]
+//! a file. Of keys it knows those around a plugin alone: the others belong to `spire-server` and `spire-agent`. Start at [`Document::parse`]
 //! and [`Block`].
 //! Standard: HCL 1 as `hashicorp/hcl` v1 reads it; where that drops something silently, it is an error here.
 
@@ -13,12 +13,14 @@ mod duration;
 mod error;
 mod expand;
 mod parse;
+mod plugins;
 mod report;
 
 pub use block::Block;
 pub use document::{Document, Item, Key, MAX_FILE_SIZE, Position, Value, ValueKind, read_file};
 pub use duration::{parse_duration, parse_ttl};
 pub use error::{DurationError, Error, Problem};
-pub use expand::expand_env;
+pub use expand::{Variables, expand_env};
 pub use parse::MAX_DEPTH;
+pub use plugins::each_plugin;
 pub use report::Report;

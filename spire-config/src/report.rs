@@ -2,32 +2,36 @@
 
 use std::cell::RefCell;
 
-use crate::document::Position;
 use crate::{Error, Problem};
 
 /// Collects problems while a configuration is decoded.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Report {
-    file: String,
     errors: RefCell<Vec<Problem>>,
     warnings: RefCell<Vec<Problem>>,
 }
 
 impl Report {
-    /// Without problems, for the file with this name.
+    /// Without problems.
     #[must_use]
-    pub fn new(file: &str) -> Self {
-        Self { file: file.to_owned(), errors: RefCell::default(), warnings: RefCell::default() }
+    pub fn new() -> Self {
+        Self::default()
     }
 
     /// Something that makes the configuration unusable.
-    pub fn error(&self, position: Option<Position>, path: impl Into<String>, message: impl Into<String>) {
-        self.errors.borrow_mut().push(self.problem(position, path.into(), message.into()));
+    pub fn error(&self, problem: Problem) {
+        self.errors.borrow_mut().push(problem);
+    }
+
+    /// A flag whose value cannot be used.
+    pub fn flag(&self, flag: &str, message: impl Into<String>) {
+        let file = "command line".to_owned();
+        self.error(Problem { file, position: None, path: flag.to_owned(), message: message.into() });
     }
 
     /// Something that an operator should know.
-    pub fn warning(&self, position: Option<Position>, path: impl Into<String>, message: impl Into<String>) {
-        self.warnings.borrow_mut().push(self.problem(position, path.into(), message.into()));
+    pub fn warning(&self, problem: Problem) {
+        self.warnings.borrow_mut().push(problem);
     }
 
     /// What was decoded with the warnings, when there is no error; `None` only with one.
@@ -44,14 +48,10 @@ impl Report {
             }
         }
     }
-
-    fn problem(&self, position: Option<Position>, path: String, message: String) -> Problem {
-        Problem { file: self.file.clone(), position, path, message }
-    }
 }
 
-/// As in the file; what has no place in it stays in the order in which it was found, in front.
+/// File by file, as in each; what has no place in it stays in the order in which it was found, in front.
 fn in_order(mut problems: Vec<Problem>) -> Vec<Problem> {
-    problems.sort_by_key(|problem| problem.position);
+    problems.sort_by_key(|problem| (problem.file.clone(), problem.position));
     problems
 }

@@ -6,7 +6,7 @@ use spire_config::{Block, Document, Error, Problem, Report};
 
 fn decode<T>(text: &str, decode: impl FnOnce(&Block<'_>) -> T) -> Result<(T, Vec<Problem>), Error> {
     let document = Document::parse("a.conf", text).unwrap();
-    let report = Report::new("a.conf");
+    let report = Report::new();
     let decoded = decode(&Block::root(&document, &report));
     report.finish(Some(decoded))
 }

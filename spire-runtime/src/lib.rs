@@ -7,6 +7,8 @@
 
 pub mod backoff;
 pub mod clock;
+#[cfg(feature = "config-file")]
+pub mod config_file;
 pub mod health;
 pub mod log;
 #[cfg(feature = "sim")]

@@ -12,11 +12,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use rand_core::CryptoRng;
-use spiffe_core::{JwtAuthority, KeyType, PublicKey, Timestamp, TrustDomain, X509Authority};
+use spiffe_core::{Bundle, JwtAuthority, KeyType, PublicKey, Timestamp, TrustDomain, X509Authority};
 use spire_ca::rotation::{
-    Done, Inventory, Journal, JwtRecord, KeyLookup, Kind, MIN_LIFETIME, Policy, Record, Rotation, SlotId, Slots, Step,
-    X509Record, policy,
+    Done, Inventory, Journal, JwtRecord, KeyLookup, Kind, MIN_LIFETIME, Policy, Publication, Record, Rotation, SlotId,
+    Slots, Step, X509Record, policy,
 };
+use spire_ca::upstream::follow::{self, Changes};
 use spire_ca::upstream::{self, UpstreamAuthority};
 use spire_ca::{
     Authority, AuthorityId, Composers, DistinguishedName, JwtKey, SelfSignedCaParams, X509Ca, ca_csr,
@@ -40,6 +41,8 @@ pub struct AuthorityConfig {
     pub trust_domain: TrustDomain,
     /// Lifetimes, and whether there are JWT-SVIDs.
     pub policy: Policy,
+    /// How long an authority has been published before it signs.
+    pub publication: Publication,
     /// The kind of the CA's key.
     pub ca_key_type: KeyType,
     /// The kind of the JWT key.
@@ -55,6 +58,7 @@ impl AuthorityConfig {
         Self {
             trust_domain,
             policy: Policy::default(),
+            publication: Publication::default(),
             ca_key_type: KeyType::EcP256,
             jwt_key_type: KeyType::EcP256,
             ca_subject: DistinguishedName::default_ca(),
@@ -90,7 +94,11 @@ pub async fn start(
 ) -> Result<AuthorityHandle, AuthorityError> {
     let mut driver = Driver::load(config, parts).await?;
     while let Some(step) = driver.rotation.next_step(driver.parts.clock.now()) {
-        driver.perform(step).await?;
+        match driver.perform(step.clone()).await {
+            // The first authorities do not need it.
+            Err(err) if step == Step::FollowUpstream => driver.failed(&step, &err),
+            outcome => outcome?,
+        }
     }
     let current = driver.snapshot()?;
     let upstream = driver.parts.upstream.is_some();
@@ -113,6 +121,10 @@ struct Driver {
     jwt: Option<Arc<JwtKey>>,
     /// How many attempts have failed since the last one that did not.
     failures: Arc<AtomicU64>,
+    /// Whether the upstream's bundle could be had when it was last asked for.
+    follows: bool,
+    /// Whether something was tainted that watchers are to hear of.
+    tainted: bool,
 }
 
 impl Debug for Driver {
@@ -131,8 +143,14 @@ impl Driver {
         };
         let bundle = parts.datastore.fetch_bundle(&config.trust_domain).await?;
         let inventory = Inventory { key: &keys, bundle: bundle.as_ref(), upstream: parts.upstream.is_some() };
-        let rotation = Rotation::restore(config.policy, journal, inventory, parts.clock.now());
-        let mut driver = Self { config, parts, rotation, journal_id, x509: None, jwt: None, failures: Arc::default() };
+        let mut rotation = Rotation::restore(config.policy, journal, inventory, parts.clock.now())
+            .with_publication(config.publication);
+        if parts.upstream.as_ref().is_some_and(|upstream| upstream.has_bundle()) {
+            rotation = rotation.following();
+        }
+        let failures = Arc::default();
+        let (x509, jwt, follows, tainted) = (None, None, true, false);
+        let mut driver = Self { config, parts, rotation, journal_id, x509, jwt, failures, follows, tainted };
         if let Some(active) = driver.rotation.x509().active() {
             let (slot, record) = (active.slot, active.record.clone());
             driver.use_x509(slot, &record).await?;
@@ -156,12 +174,9 @@ impl Driver {
         loop {
             if let Some(step) = self.rotation.next_step(clock.now()) {
                 match self.perform(step.clone()).await {
+                    Ok(()) if step == Step::FollowUpstream => {}
                     Ok(()) => self.failures.store(0, Ordering::Relaxed),
-                    Err(err) => {
-                        tracing::error!(%err, ?step, "authority step failed, will be tried again");
-                        self.rotation.failed(clock.now(), &step);
-                        self.failures.fetch_add(1, Ordering::Relaxed);
-                    }
+                    Err(err) => self.failed(&step, &err),
                 }
                 self.publish(&step, &publisher)?;
                 continue;
@@ -174,9 +189,21 @@ impl Driver {
         }
     }
 
+    fn failed(&mut self, step: &Step, err: &AuthorityError) {
+        self.rotation.failed(self.parts.clock.now(), step);
+        if *step != Step::FollowUpstream {
+            tracing::error!(%err, ?step, "authority step failed, will be tried again");
+            self.failures.fetch_add(1, Ordering::Relaxed);
+        } else if std::mem::take(&mut self.follows) {
+            // Once for an outage: it is tried again every few seconds, and what was followed before stays.
+            tracing::error!(%err, "upstream bundle cannot be followed, will be tried again");
+        }
+    }
+
     /// Activating changes what signs; tainting changes what should not have signed, which watchers of it act upon.
-    fn publish(&self, step: &Step, publisher: &watch::Sender<Authority>) -> Result<(), AuthorityError> {
-        if matches!(step, Step::Activate { .. } | Step::Taint { .. }) {
+    fn publish(&mut self, step: &Step, publisher: &watch::Sender<Authority>) -> Result<(), AuthorityError> {
+        let tainted = std::mem::take(&mut self.tainted);
+        if tainted || matches!(step, Step::Activate { .. } | Step::Taint { .. }) {
             publisher.send_replace(self.snapshot()?);
         }
         Ok(())
@@ -294,7 +321,60 @@ impl Driver {
                 Done::PrunedBundle
             }
             Step::PruneJournals => self.prune_journals().await?,
+            Step::FollowUpstream => self.follow_upstream().await?,
         })
+    }
+
+    /// Takes over what the upstream's bundle has; a CA below something tainted is replaced.
+    async fn follow_upstream(&mut self) -> Result<Done, AuthorityError> {
+        let upstream = self.parts.upstream.clone().ok_or(AuthorityError::NoUpstream)?;
+        let theirs = upstream.fetch_bundle().await?;
+        if !std::mem::replace(&mut self.follows, true) {
+            tracing::info!("upstream bundle is followed again");
+        }
+        let own = self.own_bundle().await?;
+        let changes = Changes::between(&own, &theirs);
+        let own = if changes.is_empty() {
+            own
+        } else {
+            self.apply(changes).await?;
+            self.own_bundle().await?
+        };
+        self.rotation.x509_tainted(|ca| follow::is_below_tainted(&ca.upstream_chain, &own));
+        Ok(Done::FollowedUpstream)
+    }
+
+    async fn own_bundle(&self) -> Result<Bundle, AuthorityError> {
+        let trust_domain = &self.config.trust_domain;
+        let stored = self.parts.datastore.fetch_bundle(trust_domain).await?;
+        Ok(stored.unwrap_or_else(|| Bundle::new(trust_domain.clone())))
+    }
+
+    async fn apply(&mut self, changes: Changes) -> Result<(), AuthorityError> {
+        let (datastore, trust_domain) = (&self.parts.datastore, &self.config.trust_domain);
+        tracing::info!(
+            x509_authorities = changes.append_x509.len(),
+            jwt_authorities = changes.append_jwt.len(),
+            tainted = changes.taint_x509.len() + changes.taint_jwt.len(),
+            revoked = changes.revoke_x509.len() + changes.revoke_jwt.len(),
+            "upstream bundle changed"
+        );
+        datastore.append_bundle(trust_domain, changes.append_x509, changes.append_jwt).await?;
+        for id in changes.taint_x509 {
+            datastore.taint_x509_authority(trust_domain, &id).await?;
+            self.tainted = true;
+        }
+        for id in changes.taint_jwt {
+            datastore.taint_jwt_authority(trust_domain, &id).await?;
+            self.tainted = true;
+        }
+        for id in changes.revoke_x509 {
+            datastore.revoke_x509_authority(trust_domain, &id).await?;
+        }
+        for id in changes.revoke_jwt {
+            datastore.revoke_jwt_authority(trust_domain, &id).await?;
+        }
+        Ok(())
     }
 
     async fn prepare_x509(&mut self, slot: SlotId) -> Result<Done, AuthorityError> {
@@ -351,7 +431,7 @@ impl Driver {
         let key_id = KeyId::new(Kind::Jwt.key_id(slot))?;
         let signer = self.parts.key_manager.generate_key(&key_id, self.config.jwt_key_type).await?;
         let now = self.parts.clock.now();
-        let record = JwtRecord {
+        let mut record = JwtRecord {
             authority_id: random_key_id(self.parts.rng.as_mut()),
             issued_at: now,
             not_after: now + self.config.policy.ca_ttl,
@@ -369,6 +449,8 @@ impl Driver {
         };
         let keys = published.unwrap_or_else(|| vec![key]);
         self.parts.datastore.append_bundle(&self.config.trust_domain, Vec::new(), keys).await?;
+        // Its readers' time begins once it is published.
+        record.issued_at = self.parts.clock.now();
         tracing::info!(authority_id = %record.authority_id, not_after = %record.not_after, "JWT key prepared");
         Ok(Done::PreparedJwt { slot, record })
     }

@@ -13,7 +13,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("spire-types", &["spiffe-core"]),
     ("workload-api", &["spiffe-core", "spire-runtime"]),
     ("spire-keymanager", &["spiffe-core"]),
-    ("spire-runtime", &["spiffe-core"]),
+    ("spire-runtime", &["spiffe-core", "spire-config"]),
     ("spire-config", &["spiffe-core"]),
     ("spire-ca", &["spiffe-core", "spire-types", "spire-keymanager"]),
     ("spire-federation", &["spiffe-core", "spire-types", "spire-runtime"]),

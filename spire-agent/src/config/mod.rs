@@ -4,6 +4,8 @@
 //! `config-file`, reads one from `agent.conf`.
 
 mod bootstrap;
+#[cfg(feature = "config-file")]
+pub mod file;
 mod plugins;
 mod workload_api;
 

@@ -12,20 +12,25 @@ mod journal;
 mod slot;
 mod step;
 
-use spiffe_core::{Bundle, PublicKey, Timestamp};
+use spiffe_core::{Bundle, PublicKey, Timestamp, Ttl};
 
 pub use command::CommandError;
 pub use journal::Journal;
-pub use policy::Policy;
+pub use policy::{Policy, Publication};
 pub use slot::{Held, JwtRecord, MIN_LIFETIME, Record, SlotId, Slots, Status, X509Record};
 pub use step::{Done, Kind, Step};
 
+use crate::upstream::follow;
 use slot::Due;
 
 /// Decides the rotation of one server's authorities.
 #[derive(Clone, Debug)]
 pub struct Rotation {
     policy: Policy,
+    publication: Publication,
+    /// Whether there is an upstream's bundle to follow.
+    follows: bool,
+    follow_at: Timestamp,
     x509: Slots<X509Record>,
     jwt: Slots<JwtRecord>,
     journal: Journal,
@@ -77,6 +82,9 @@ impl Rotation {
         };
         Self {
             policy,
+            publication: Publication::default().within(policy.ca_ttl),
+            follows: false,
+            follow_at: now,
             x509: Slots::default(),
             jwt: Slots::default(),
             journal: Journal::default(),
@@ -112,18 +120,37 @@ impl Rotation {
         rotation
     }
 
+    /// With another time between publishing and signing.
+    #[must_use]
+    pub fn with_publication(mut self, publication: Publication) -> Self {
+        self.publication = publication.within(self.policy.ca_ttl);
+        self
+    }
+
+    /// Below an upstream whose bundle is followed, and which passes JWT keys on: they are given time to be.
+    #[must_use]
+    pub fn following(mut self) -> Self {
+        self.follows = true;
+        self
+    }
+
     /// The next thing to do at `now`, or `None` until [`Self::next_wakeup`]. Asking changes nothing.
     #[must_use]
     pub fn next_step(&self, now: Timestamp) -> Option<Step> {
-        let x509 = self.x509.due(now).filter(|_| now >= self.retries.x509).map(|due| step(Kind::X509, due));
+        let x509 = self
+            .x509
+            .due(now, self.x509_publication())
+            .filter(|_| now >= self.retries.x509)
+            .map(|due| step(Kind::X509, due));
         let jwt = || {
             let wanted = self.rotates_jwt(now) && now >= self.retries.jwt;
-            wanted.then(|| self.jwt.due(now)).flatten().map(|due| step(Kind::Jwt, due))
+            wanted.then(|| self.jwt.due(now, self.jwt_publication())).flatten().map(|due| step(Kind::Jwt, due))
         };
         let save = || (self.has_news() && now >= self.retries.journal).then_some(Step::SaveJournal);
         let bundle = || (now >= self.prune_bundle_at.max(self.retries.bundle)).then_some(Step::PruneBundle);
         let journals = || (now >= self.prune_journals_at.max(self.retries.journals)).then_some(Step::PruneJournals);
-        x509.or_else(jwt).or_else(save).or_else(bundle).or_else(journals)
+        let follow = || (now >= self.follow_wakeup()).then_some(Step::FollowUpstream);
+        x509.or_else(jwt).or_else(save).or_else(follow).or_else(bundle).or_else(journals)
     }
 
     /// Records that a step succeeded.
@@ -152,6 +179,7 @@ impl Rotation {
             }
             Done::SavedJournal { generation } => self.saved_generation = self.saved_generation.max(generation),
             Done::Tainted | Done::Revoked => {}
+            Done::FollowedUpstream => self.follow_at = now + follow::EVERY,
             Done::PrunedBundle => self.prune_bundle_at = now + policy::PRUNE_BUNDLE_EVERY,
             Done::PrunedJournals => self.prune_journals_at = now + policy::PRUNE_JOURNALS_EVERY,
         }
@@ -170,6 +198,7 @@ impl Rotation {
             Step::SaveJournal => (&mut self.retries.journal, policy::RETRY_AFTER),
             Step::PruneBundle => (&mut self.retries.bundle, policy::RETRY_PRUNING_AFTER),
             Step::PruneJournals => (&mut self.retries.journals, policy::RETRY_PRUNING_AFTER),
+            Step::FollowUpstream => (&mut self.follow_at, follow::EVERY),
             Step::Taint { .. } | Step::Revoke { .. } => return,
         };
         *retry = now + after;
@@ -184,16 +213,29 @@ impl Rotation {
         }
     }
 
+    /// Records that what has signed the active X.509 CA is not to be trusted any more: the CA is replaced as soon as it can
+    /// be. What is prepared is dropped where that holds for it, too, as `is_tainted` says.
+    pub fn x509_tainted(&mut self, is_tainted: impl Fn(&X509Record) -> bool) {
+        let prepared = self.x509.other().filter(|held| held.status == Status::Prepared && is_tainted(held.record));
+        if let Some(slot) = prepared.map(|held| held.slot) {
+            self.x509.drop_prepared(slot);
+        }
+        if self.x509.active().is_some_and(|active| is_tainted(active.record)) {
+            self.x509.replace_active();
+        }
+    }
+
     /// When [`Self::next_step`] could next answer differently.
     #[must_use]
     pub fn next_wakeup(&self) -> Timestamp {
-        let mut wakeup = self.x509.next_change().max(self.retries.x509);
+        let mut wakeup = self.x509.next_change(self.x509_publication()).max(self.retries.x509);
         if self.policy.jwt_svids && self.x509.active().is_some() {
-            wakeup = wakeup.min(self.jwt.next_change().max(self.retries.jwt));
+            wakeup = wakeup.min(self.jwt.next_change(self.jwt_publication()).max(self.retries.jwt));
         }
         if self.has_news() {
             wakeup = wakeup.min(self.retries.journal);
         }
+        wakeup = wakeup.min(self.follow_wakeup());
         wakeup.min(self.prune_bundle_at.max(self.retries.bundle)).min(self.prune_journals_at.max(self.retries.journals))
     }
 
@@ -225,6 +267,21 @@ impl Rotation {
     #[must_use]
     pub fn generation(&self) -> u64 {
         self.generation
+    }
+
+    /// A first CA signs at once: below an upstream its root has long been published, and a root of the server's own is one
+    /// that agents have to be told by hand anyway.
+    fn x509_publication(&self) -> Publication {
+        Publication { first: Ttl::ZERO, ..self.publication }
+    }
+
+    /// Where no upstream passes keys on, nobody has to learn a first key.
+    fn jwt_publication(&self) -> Publication {
+        if self.follows { self.publication } else { self.x509_publication() }
+    }
+
+    fn follow_wakeup(&self) -> Timestamp {
+        if self.follows && self.x509.active().is_some() { self.follow_at } else { Timestamp::MAX }
     }
 
     /// Without an X.509 CA, a JWT key would be of no use: no agent could connect to ask for tokens.

@@ -8,6 +8,14 @@ use crate::template;
 pub const MAX_PREPARE_LEAD: Ttl = Ttl::from_hours(30 * 24);
 /// Most that a new authority is activated before the active one ends.
 pub const MAX_ACTIVATE_LEAD: Ttl = Ttl::from_hours(7 * 24);
+/// A successor is published for this long before it signs, where the configuration does not say otherwise: as long as
+/// readers in other trust domains may wait for their next look, and many times what a server needs that is nested four
+/// levels deep.
+pub const PUBLICATION_DELAY: Ttl = Ttl::from_minutes(5);
+/// A first JWT key is published upstream for this long before it signs, where the configuration does not say otherwise:
+/// enough for a sibling beside this server and its agents, each of which looks every five seconds and may fail once.
+/// Each level of servers more takes ten seconds more.
+pub const FIRST_PUBLICATION_DELAY: Ttl = Ttl::from_secs(20);
 /// A step that failed is offered again after this long.
 pub const RETRY_AFTER: Ttl = Ttl::from_secs(10);
 /// Pruning that failed is offered again after this long.
@@ -42,6 +50,30 @@ impl Policy {
     #[must_use]
     pub fn longest_safe_svid_ttl(&self) -> Ttl {
         self.ca_ttl.divided_by(6).min(MAX_ACTIVATE_LEAD)
+    }
+}
+
+/// How long an authority has been published before it signs, so that it is known wherever it is met.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Publication {
+    /// A successor's time. It is shorter where the active authority ends earlier, and at most a sixth of the lifetime.
+    pub successor: Ttl,
+    /// The time of a first JWT key, when there is no other that could sign meanwhile. It counts where keys are published
+    /// upstream: without, nobody else has to know them.
+    pub first: Ttl,
+}
+
+impl Default for Publication {
+    fn default() -> Self {
+        Self { successor: PUBLICATION_DELAY, first: FIRST_PUBLICATION_DELAY }
+    }
+}
+
+impl Publication {
+    /// With no more than a sixth of the lifetime.
+    pub(super) fn within(self, ca_ttl: Ttl) -> Self {
+        let most = ca_ttl.divided_by(6);
+        Self { successor: self.successor.min(most), first: self.first.min(most) }
     }
 }
 

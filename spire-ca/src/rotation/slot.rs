@@ -5,7 +5,7 @@ use std::fmt;
 use spiffe_core::x509::Certificate;
 use spiffe_core::{PublicKey, Timestamp, Ttl};
 
-use super::policy;
+use super::policy::{self, Publication};
 use crate::authority::AuthorityId;
 
 /// Names one of the two places, and with it a key of the key manager.
@@ -141,6 +141,8 @@ pub struct Held<R> {
 pub struct Slots<R> {
     a: Option<(Status, R)>,
     b: Option<(Status, R)>,
+    /// The active one should not sign any more.
+    replace_active: bool,
 }
 
 /// What is to be done about one kind.
@@ -152,7 +154,7 @@ pub(super) enum Due {
 
 impl<R> Default for Slots<R> {
     fn default() -> Self {
-        Self { a: None, b: None }
+        Self { a: None, b: None, replace_active: false }
     }
 }
 
@@ -217,6 +219,7 @@ impl<R: Record> Slots<R> {
 
     /// Makes the authority of that name the active one, and the active one old: its name is returned.
     pub(super) fn activate(&mut self, id: &AuthorityId) -> Option<AuthorityId> {
+        self.replace_active = false;
         let mut replaced = None;
         for (status, record) in [&mut self.a, &mut self.b].into_iter().flatten() {
             if record.authority_id() == id {
@@ -233,33 +236,45 @@ impl<R: Record> Slots<R> {
         self.active().is_some_and(|active| now <= active.record.not_after())
     }
 
-    pub(super) fn due(&self, now: Timestamp) -> Option<Due> {
-        let prepared = self.prepared().filter(|record| now < record.not_after());
-        let activate_or_prepare = || {
-            prepared
-                .map_or_else(|| Due::Prepare(self.next_slot()), |record| Due::Activate(record.authority_id().clone()))
-        };
-        match self.active().map(|held| held.record).filter(|active| now <= active.not_after()) {
-            None => Some(activate_or_prepare()),
-            Some(active) if now >= policy::activate_at(active.issued_at(), active.not_after()) => {
-                Some(activate_or_prepare())
+    pub(super) fn due(&self, now: Timestamp, publication: Publication) -> Option<Due> {
+        match self.prepared().filter(|prepared| now < prepared.not_after()) {
+            None => (now >= self.prepare_at()).then(|| Due::Prepare(self.next_slot())),
+            Some(prepared) => {
+                (now >= self.activate_at(prepared, publication)).then(|| Due::Activate(prepared.authority_id().clone()))
             }
-            Some(active) if now >= policy::prepare_at(active.issued_at(), active.not_after()) && prepared.is_none() => {
-                Some(Due::Prepare(self.next_slot()))
-            }
-            Some(_) => None,
         }
     }
 
     /// When [`Self::due`] could next answer differently, should it answer `None` now.
-    pub(super) fn next_change(&self) -> Timestamp {
-        let Some(active) = self.active().map(|held| held.record) else { return Timestamp::MIN };
-        let prepare_at = policy::prepare_at(active.issued_at(), active.not_after());
-        let activate_at = policy::activate_at(active.issued_at(), active.not_after());
+    pub(super) fn next_change(&self, publication: Publication) -> Timestamp {
         match self.prepared() {
-            None => prepare_at,
-            Some(prepared) => activate_at.min(prepare_at.max(prepared.not_after())),
+            None => self.prepare_at(),
+            Some(prepared) => self.activate_at(prepared, publication).min(self.prepare_at().max(prepared.not_after())),
         }
+    }
+
+    fn prepare_at(&self) -> Timestamp {
+        match self.active().map(|held| held.record) {
+            Some(active) if !self.replace_active => policy::prepare_at(active.issued_at(), active.not_after()),
+            _ => Timestamp::MIN,
+        }
+    }
+
+    /// From when on `prepared` signs: its readers have had time to see it. While the active one lives that costs nothing;
+    /// beyond its end, only the shorter time is waited for.
+    fn activate_at(&self, prepared: &R, publication: Publication) -> Timestamp {
+        let earliest = prepared.issued_at() + publication.first;
+        match self.active().map(|held| held.record) {
+            Some(active) if !self.replace_active => policy::activate_at(active.issued_at(), active.not_after())
+                .max(prepared.issued_at() + publication.successor)
+                .min(active.not_after().max(earliest)),
+            _ => earliest,
+        }
+    }
+
+    /// Has the active authority replaced as soon as there is another.
+    pub(super) fn replace_active(&mut self) {
+        self.replace_active = true;
     }
 
     fn prepared(&self) -> Option<&R> {

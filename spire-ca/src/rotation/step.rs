@@ -68,6 +68,10 @@ pub enum Step {
         /// Which one.
         authority_id: AuthorityId,
     },
+    /// Take over what has changed in the upstream's bundle.
+    ///
+    /// Answered by [`Done::FollowedUpstream`].
+    FollowUpstream,
     /// Remove from the bundle what has been expired for [`super::policy::PRUNE_BUNDLE_AFTER`].
     ///
     /// Answered by [`Done::PrunedBundle`].
@@ -111,6 +115,8 @@ pub enum Done {
     Tainted,
     /// The authority is not in the bundle any more.
     Revoked,
+    /// The bundle follows the upstream's.
+    FollowedUpstream,
     /// The bundle is pruned.
     PrunedBundle,
     /// Journals are pruned.

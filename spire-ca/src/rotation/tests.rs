@@ -77,7 +77,7 @@ fn run(rotation: &mut Rotation, now: Timestamp) -> Vec<Step> {
             Step::SaveJournal => Done::SavedJournal { generation: rotation.generation() },
             Step::PruneBundle => Done::PrunedBundle,
             Step::PruneJournals => Done::PrunedJournals,
-            Step::Taint { .. } | Step::Revoke { .. } => panic!("not asked for"),
+            Step::Taint { .. } | Step::Revoke { .. } | Step::FollowUpstream => panic!("not asked for"),
         };
         rotation.completed(now, done);
         steps.push(step);

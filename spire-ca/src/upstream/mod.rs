@@ -2,17 +2,24 @@
 
 pub mod chain;
 pub mod disk;
+#[cfg(any(test, feature = "testing"))]
+pub mod fake;
+pub mod follow;
+#[cfg(feature = "upstream-spire")]
+pub mod spire;
 
 use std::fmt;
 
 use async_trait::async_trait;
 use rand_core::CryptoRng;
 use spiffe_core::x509::Certificate;
-use spiffe_core::{JwtAuthority, Timestamp, Ttl, X509Authority};
+use spiffe_core::{Bundle, JwtAuthority, Timestamp, Ttl, X509Authority};
 
 use crate::Error;
 
 pub use disk::{DiskUpstream, DiskUpstreamConfig};
+#[cfg(feature = "upstream-spire")]
+pub use spire::{SpireUpstream, SpireUpstreamAddress};
 
 /// A CA certificate from upstream, and the roots it leads to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,5 +55,20 @@ pub trait UpstreamAuthority: Send + Sync + fmt::Debug {
     /// [`Error::Upstream`]
     async fn publish_jwt_key(&self, _key: &JwtAuthority) -> Result<Option<Vec<JwtAuthority>>, Error> {
         Ok(None)
+    }
+
+    /// Whether the upstream has a bundle of the trust domain: JWT keys are published there, and it is followed.
+    fn has_bundle(&self) -> bool {
+        false
+    }
+
+    /// The bundle of the trust domain as the upstream has it now, with what is tainted in it.
+    ///
+    /// Asked for every [`follow::EVERY`] where there is one; it has to end within a few seconds.
+    ///
+    /// # Errors
+    /// [`Error::Upstream`]; what was followed before stays.
+    async fn fetch_bundle(&self) -> Result<Bundle, Error> {
+        Err(Error::Upstream { reason: "it has no bundle to follow".to_owned() })
     }
 }

@@ -13,6 +13,8 @@ use spire_runtime::SimClock;
 
 use super::*;
 
+mod upstream;
+
 const START: Timestamp = Timestamp::from_unix(1_790_000_000);
 
 /// One server's surroundings, which outlive it.

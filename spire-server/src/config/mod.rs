@@ -5,6 +5,8 @@
 
 mod ca;
 mod federation;
+#[cfg(feature = "config-file")]
+pub mod file;
 mod limits;
 mod plugins;
 
