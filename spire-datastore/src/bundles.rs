@@ -68,26 +68,26 @@ pub trait Bundles {
     /// Marks the root certificate of that subject key ID: SVIDs below it are to be replaced.
     ///
     /// # Errors
-    /// [`Error::NotFound`], or [`Error::Taint`] when it is marked already.
+    /// [`Error::NotFound`], [`Error::NoAuthority`], or [`Error::Taint`] when it is marked already.
     async fn taint_x509_authority(&self, trust_domain: &TrustDomain, subject_key_id: &[u8]) -> Result<Revision, Error>;
 
     /// Removes a marked root certificate.
     ///
     /// # Errors
-    /// [`Error::NotFound`], or [`Error::Taint`] when it is not marked.
+    /// [`Error::NotFound`], [`Error::NoAuthority`], or [`Error::Taint`] when it is not marked.
     async fn revoke_x509_authority(&self, trust_domain: &TrustDomain, subject_key_id: &[u8])
     -> Result<Revision, Error>;
 
     /// Marks the JWT key of that ID: tokens signed with it are to be replaced.
     ///
     /// # Errors
-    /// [`Error::NotFound`], or [`Error::Taint`] when it is marked already.
+    /// [`Error::NotFound`], [`Error::NoAuthority`], or [`Error::Taint`] when it is marked already.
     async fn taint_jwt_authority(&self, trust_domain: &TrustDomain, key_id: &str) -> Result<Revision, Error>;
 
     /// Removes a marked JWT key.
     ///
     /// # Errors
-    /// [`Error::NotFound`], or [`Error::Taint`] when it is not marked.
+    /// [`Error::NotFound`], [`Error::NoAuthority`], or [`Error::Taint`] when it is not marked.
     async fn revoke_jwt_authority(&self, trust_domain: &TrustDomain, key_id: &str) -> Result<Revision, Error>;
 
     /// The bundle of that trust domain.

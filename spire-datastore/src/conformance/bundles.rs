@@ -122,17 +122,17 @@ pub async fn authorities_are_tainted_before_they_are_revoked(store: &dyn DataSto
     assert!(matches!(store.revoke_x509_authority(&other(), ski).await, Err(Error::Taint { .. })));
     store.taint_x509_authority(&other(), ski).await.unwrap();
     assert!(matches!(store.taint_x509_authority(&other(), ski).await, Err(Error::Taint { .. })));
-    assert!(matches!(store.taint_x509_authority(&other(), b"x").await, Err(Error::NotFound { .. })));
+    assert!(matches!(store.taint_x509_authority(&other(), b"x").await, Err(Error::NoAuthority { .. })));
     assert!(fetch(store).await.x509_authorities[0].tainted);
     store.revoke_x509_authority(&other(), ski).await.unwrap();
-    assert!(matches!(store.revoke_x509_authority(&other(), ski).await, Err(Error::NotFound { .. })));
+    assert!(matches!(store.revoke_x509_authority(&other(), ski).await, Err(Error::NoAuthority { .. })));
 
     assert!(matches!(store.revoke_jwt_authority(&other(), &key_id).await, Err(Error::Taint { .. })));
     store.taint_jwt_authority(&other(), &key_id).await.unwrap();
     assert!(matches!(store.taint_jwt_authority(&other(), &key_id).await, Err(Error::Taint { .. })));
     assert!(fetch(store).await.jwt_authorities[0].tainted);
     store.revoke_jwt_authority(&other(), &key_id).await.unwrap();
-    assert!(matches!(store.taint_jwt_authority(&other(), &key_id).await, Err(Error::NotFound { .. })));
+    assert!(matches!(store.taint_jwt_authority(&other(), &key_id).await, Err(Error::NoAuthority { .. })));
 
     let left = fetch(store).await;
     assert_eq!((left.x509_authorities.len(), left.jwt_authorities.len()), (1, 0));
