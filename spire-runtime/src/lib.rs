@@ -11,6 +11,7 @@ pub mod clock;
 pub mod config_file;
 pub mod health;
 pub mod log;
+pub mod process;
 #[cfg(feature = "sim")]
 pub mod sim;
 pub mod tasks;

@@ -125,6 +125,7 @@ struct Shared {
     launch_level: LogLevel,
     format: LogFormat,
     path: Option<PathBuf>,
+    source_location: bool,
     output: Mutex<Output>,
     clock: Arc<dyn Clock>,
 }
@@ -141,16 +142,26 @@ impl Logging {
     /// # Errors
     /// When the file cannot be opened.
     pub fn open(level: LogLevel, format: LogFormat, path: Option<&Path>, clock: Arc<dyn Clock>) -> io::Result<Self> {
-        let output = match path {
+        let file = path.map(Path::to_owned);
+        Self::open_as(&LogConfig { level, format, file, source_location: false }, clock)
+    }
+
+    /// Opens the log as it is configured.
+    ///
+    /// # Errors
+    /// When the file cannot be opened.
+    pub fn open_as(config: &LogConfig, clock: Arc<dyn Clock>) -> io::Result<Self> {
+        let output = match &config.file {
             Some(path) => Output::File(open(path)?),
             None => Output::Stdout,
         };
         Ok(Self {
             shared: Arc::new(Shared {
-                level: AtomicU8::new(level as u8),
-                launch_level: level,
-                format,
-                path: path.map(Path::to_owned),
+                level: AtomicU8::new(config.level as u8),
+                launch_level: config.level,
+                format: config.format,
+                path: config.file.clone(),
+                source_location: config.source_location,
                 output: Mutex::new(output),
                 clock,
             }),
@@ -258,7 +269,11 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for LineLayer {
             }
         }
         event.record(&mut fields);
-        let level = LogLevel::of(*event.metadata().level());
+        let metadata = event.metadata();
+        if let (true, Some(file), Some(line)) = (self.0.source_location, metadata.file(), metadata.line()) {
+            fields.others.insert("file", format!("{file}:{line}"));
+        }
+        let level = LogLevel::of(*metadata.level());
         self.0.write(&line(self.0.format, self.0.clock.now(), level, &fields));
     }
 }
@@ -420,6 +435,17 @@ mod tests {
             "{old}"
         );
         assert!(std::fs::read_to_string(&path).unwrap().contains("in the new file"));
+    }
+
+    #[test]
+    fn the_place_in_the_source_is_a_field() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("log");
+        let config = LogConfig { file: Some(path.clone()), source_location: true, ..LogConfig::default() };
+        let log = Logging::open_as(&config, Arc::new(SystemClock)).unwrap();
+        tracing::subscriber::with_default(log.subscriber(), || tracing::info!("here"));
+        let text = std::fs::read_to_string(&path).unwrap();
+        assert!(text.contains("file=\"spire-runtime/src/log.rs:") && text.contains("msg=here"), "{text}");
     }
 
     #[test]

@@ -18,9 +18,7 @@ pub(super) fn rebootstrap(agent: &Block<'_>, overrides: &Overrides) -> Rebootstr
     let (flag, delay) = (overrides.rebootstrap_mode.as_deref(), overrides.rebootstrap_delay.as_deref());
     Rebootstrap {
         mode: agent.flag_or("-rebootstrapMode", flag, "rebootstrap_mode", mode).unwrap_or(defaults.mode),
-        delay: agent
-            .flag_or("-rebootstrapDelay", delay, "rebootstrap_delay", parse_duration)
-            .unwrap_or(defaults.delay),
+        delay: agent.flag_or("-rebootstrapDelay", delay, "rebootstrap_delay", parse_duration).unwrap_or(defaults.delay),
     }
 }
 
@@ -39,9 +37,11 @@ pub(super) fn decode(agent: &Block<'_>, overrides: &Overrides, mode: Rebootstrap
     };
     if let Some(address) = address {
         let key = "trust_bundle_spiffe_workload_api";
-        for (other, there) in
-            [("insecure_bootstrap", insecure), ("trust_bundle_url", url.is_some()), ("trust_bundle_path", path.is_some())]
-        {
+        for (other, there) in [
+            ("insecure_bootstrap", insecure),
+            ("trust_bundle_url", url.is_some()),
+            ("trust_bundle_path", path.is_some()),
+        ] {
             if there {
                 exclusive(key, &format!("{other} or {key}"));
             }

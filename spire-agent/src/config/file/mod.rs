@@ -10,7 +10,8 @@ mod workload_api;
 use std::path::{Path, PathBuf};
 
 use spiffe_core::{KeyType, SpiffeId, TrustDomain};
-use spire_config::{Block, Document, Error, Problem, Report, Variables, expand_env, read_file};
+pub use spire_config::Variables;
+use spire_config::{Block, Document, Error, Problem, Report, expand_env, read_file};
 use spire_runtime::config_file as shared;
 
 use super::Config;
@@ -90,7 +91,8 @@ fn decode(root: &Block<'_>, overrides: &Overrides) -> Option<Config> {
         .then(|| text(&agent, "-serverAddress", overrides.server_address.as_deref(), "server_address"))
         .flatten();
     let server_port = port(&agent, overrides.server_port);
-    let data_dir = text(&agent, "-dataDir", overrides.data_dir.as_deref(), "data_dir").unwrap_or_else(|| ".".to_owned());
+    let data_dir =
+        text(&agent, "-dataDir", overrides.data_dir.as_deref(), "data_dir").unwrap_or_else(|| ".".to_owned());
     let rebootstrap = bootstrap::rebootstrap(&agent, overrides);
     let bootstrap = bootstrap::decode(&agent, overrides, rebootstrap.mode);
     let experimental = experimental::decode(&agent);

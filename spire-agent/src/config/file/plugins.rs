@@ -57,7 +57,10 @@ fn join_token(agent: &Block<'_>, overrides: &Overrides) -> Option<JoinToken> {
             let token = match read_file(&path) {
                 Ok(text) => text.trim().to_owned(),
                 Err(spire_config::Error::NotFound { path }) => {
-                    agent.error("join_token_file", format!("unable to read join token file: no file {}", path.display()));
+                    agent.error(
+                        "join_token_file",
+                        format!("unable to read join token file: no file {}", path.display()),
+                    );
                     return None;
                 }
                 Err(err) => {
@@ -127,7 +130,11 @@ fn node_attestor(name: &str, data: &Block<'_>) -> Option<NodeAttestor> {
     data.unsupported("spiffe_endpoint_socket");
     let (key, certificate) = (required(data, "private_key_path"), required(data, "certificate_path"));
     let intermediates_path = data.path_at("intermediates_path");
-    Some(NodeAttestor::X509Pop(X509PopFiles { private_key_path: key?, certificate_path: certificate?, intermediates_path }))
+    Some(NodeAttestor::X509Pop(X509PopFiles {
+        private_key_path: key?,
+        certificate_path: certificate?,
+        intermediates_path,
+    }))
 }
 
 fn workload_attestor(name: &str, data: &Block<'_>, overrides: &Overrides) -> WorkloadAttestor {
@@ -150,7 +157,10 @@ fn docker(data: &Block<'_>) -> DockerConfig {
         data.unsupported(key);
     }
     if data.string("docker_host").is_some() {
-        data.error("docker_host", "docker_host is not supported in this platform; please use docker_socket_path instead");
+        data.error(
+            "docker_host",
+            "docker_host is not supported in this platform; please use docker_socket_path instead",
+        );
     }
     if data.boolean("use_new_container_locator") == Some(false) {
         data.error("use_new_container_locator", "the old container locator is not supported: remove it");

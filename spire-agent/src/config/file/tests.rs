@@ -131,7 +131,10 @@ fn everything_that_is_wrong_has_its_place() {
         ("trust_bundle_path = \"a\" zork = 1", "agent.zork: unknown configuration detected: there is no such key"),
         ("insecure_bootstrap = \"true\"", "agent.insecure_bootstrap: must be true or false without quotes"),
         ("insecure_bootstrap = true trust_bundle_path = \"a\"", "only one of insecure_bootstrap or trust_bundle_path"),
-        ("trust_bundle_url = \"https://a\" trust_bundle_path = \"a\"", "only one of trust_bundle_url or trust_bundle_path"),
+        (
+            "trust_bundle_url = \"https://a\" trust_bundle_path = \"a\"",
+            "only one of trust_bundle_url or trust_bundle_path",
+        ),
         ("trust_bundle_url = \"http://a\"", "trust bundle URL must start with https://"),
         ("trust_bundle_url = \"https://a/?spire-x=1\"", "query params can not start with spire-"),
         ("trust_bundle_path = \"a\" trust_bundle_format = \"der\"", "expected \"pem\" or \"spiffe\""),
@@ -141,13 +144,22 @@ fn everything_that_is_wrong_has_its_place() {
         ("insecure_bootstrap = true rebootstrap_mode = \"x\"", "unknown rebootstrap mode specified: x"),
         ("insecure_bootstrap = true availability_target = \"1h\"", "availability_target must be at least 24h0m0s"),
         ("insecure_bootstrap = true x509_svid_cache_max_size = -1", "x509_svid_cache_max_size should not be negative"),
-        ("insecure_bootstrap = true workload_x509_svid_key_type = \"rsa-4096\"", "must be one of [ec-p256, ec-p384, rsa-2048]"),
-        ("insecure_bootstrap = true authorized_delegates = [\"spiffe://x/y\"]", "is not of the agent's trust domain td"),
+        (
+            "insecure_bootstrap = true workload_x509_svid_key_type = \"rsa-4096\"",
+            "must be one of [ec-p256, ec-p384, rsa-2048]",
+        ),
+        (
+            "insecure_bootstrap = true authorized_delegates = [\"spiffe://x/y\"]",
+            "is not of the agent's trust domain td",
+        ),
         (
             "insecure_bootstrap = true socket_path = \"/run/a/s\" admin_socket_path = \"/run/a/b/s\"",
             "admin socket cannot be in the same directory or a subdirectory",
         ),
-        ("insecure_bootstrap = true experimental { broker { brokers = [] } }", "experimental.broker: not supported yet"),
+        (
+            "insecure_bootstrap = true experimental { broker { brokers = [] } }",
+            "experimental.broker: not supported yet",
+        ),
         ("insecure_bootstrap = true experimental { ratelimit { fetch_jwt_svid = -1 } }", "must not be negative"),
         ("insecure_bootstrap = true experimental { sync_interval = \"0\" }", "must be longer than zero"),
         ("insecure_bootstrap = true sds { zork = 1 }", "agent.sds.zork: unknown configuration detected"),

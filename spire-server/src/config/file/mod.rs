@@ -11,7 +11,8 @@ use std::path::{Path, PathBuf};
 use spiffe_core::{SpiffeId, TrustDomain};
 use spire_ca::DistinguishedName;
 use spire_ca::rotation::Policy;
-use spire_config::{Block, Document, Error, Problem, Report, Variables, expand_env, read_file};
+pub use spire_config::Variables;
+use spire_config::{Block, Document, Error, Problem, Report, expand_env, read_file};
 use spire_runtime::config_file as shared;
 
 use super::{CaConfig, Config, DEFAULT_BIND_ADDRESS, DEFAULT_BIND_PORT, DEFAULT_SOCKET_PATH};

@@ -1,0 +1,80 @@
+//! What a binary does around its server or agent: threads, signals, the mask for new files.
+
+use std::io;
+
+use rustix::fs::Mode;
+use tokio::runtime::Runtime;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+use crate::log::Logging;
+
+/// Threads for a process that serves: as many workers as processors, and few for what blocks.
+///
+/// # Errors
+/// When threads cannot be made.
+pub fn runtime() -> io::Result<Runtime> {
+    tokio::runtime::Builder::new_multi_thread().max_blocking_threads(MAX_BLOCKING_THREADS).enable_all().build()
+}
+
+/// Files, datastore and processes are looked into by this many threads at most.
+const MAX_BLOCKING_THREADS: usize = 64;
+
+/// Takes from the mode of new files and directories what others could do with them, and what the group could write; more
+/// than that where it was so before.
+pub fn restrict_new_files() {
+    let before = rustix::process::umask(LEAST_MASK);
+    let mask = before | LEAST_MASK;
+    rustix::process::umask(mask);
+    if before != mask {
+        tracing::warn!(
+            current = format!("{:04o}", before.bits()),
+            new = format!("{:04o}", mask.bits()),
+            "umask raised, so that nobody else reads what is written"
+        );
+    }
+}
+
+const LEAST_MASK: Mode = Mode::WGRP.union(Mode::RWXO);
+
+/// The signals that end a process, from the moment this is made.
+#[derive(Debug)]
+pub struct Signals {
+    interrupt: tokio::signal::unix::Signal,
+    terminate: tokio::signal::unix::Signal,
+}
+
+impl Signals {
+    /// Catches SIGINT and SIGTERM from now on. Needs a tokio runtime.
+    ///
+    /// # Errors
+    /// When the system refuses.
+    pub fn catch() -> io::Result<Self> {
+        Ok(Self { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? })
+    }
+
+    /// Waits for one of them.
+    pub async fn ended(&mut self) {
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+        }
+    }
+}
+
+/// Opens the log's file anew at each SIGUSR2, until `shutdown`. Needs a tokio runtime.
+///
+/// # Errors
+/// When the signal cannot be caught.
+pub fn reopen_log_on_signal(logging: Logging, shutdown: CancellationToken) -> io::Result<()> {
+    let mut signals = signal(SignalKind::user_defined2())?;
+    tokio::spawn(shutdown.run_until_cancelled_owned(async move {
+        while signals.recv().await.is_some() {
+            match logging.reopen() {
+                Ok(()) => tracing::info!("log file reopened"),
+                Err(err) => tracing::error!(%err, "log file could not be reopened, the old one is used"),
+            }
+        }
+    }));
+    Ok(())
+}
