@@ -8,6 +8,7 @@ use super::{Certificate, Purpose, X509Error};
 use crate::key::KeyError;
 use crate::time::Timestamp;
 
+const SIGNATURE: &str = "RFC 5280 §6.1.3(a)(1)";
 /// Most intermediates on one path, as in webpki.
 const MAX_INTERMEDIATES: usize = 6;
 /// Most signatures that one search verifies, as in webpki.
@@ -52,7 +53,7 @@ impl<'a> Search<'a> {
             let checked = signed_by(head, root, limits).and_then(|()| check_path(path, root, limits));
             match checked {
                 Ok(()) => return Ok(()),
-                Err(Stop::Here(err)) => failure = Some(err),
+                Err(Stop::Here(err)) => keep(&mut failure, err),
                 Err(altogether) => return Err(altogether),
             }
         }
@@ -72,7 +73,7 @@ impl<'a> Search<'a> {
             });
             match extended {
                 Ok(()) => return Ok(()),
-                Err(Stop::Here(err)) => failure = Some(err),
+                Err(Stop::Here(err)) => keep(&mut failure, err),
                 Err(altogether) => return Err(altogether),
             }
         }
@@ -86,6 +87,13 @@ impl<'a> Search<'a> {
             return Err(X509Error::chain("unknown critical extension", "RFC 5280 §4.2"));
         }
         self.purpose.check(certificate)
+    }
+}
+
+/// Of several failures the one that is told: a wrong signature says least, it may be of another CA of that name.
+fn keep(failure: &mut Option<X509Error>, err: X509Error) {
+    if failure.is_none() || err.clause() != SIGNATURE {
+        *failure = Some(err);
     }
 }
 
@@ -107,7 +115,7 @@ fn signed_by(certificate: &Certificate, issuer: &Certificate, limits: &mut Limit
         .signature_algorithm()
         .ok_or(unknown)
         .and_then(|algorithm| issuer.public_key().verify(algorithm, certificate.tbs_der(), certificate.signature()))
-        .map_err(|err| Stop::Here(X509Error::chain(&err.to_string(), "RFC 5280 §6.1.3(a)(1)")))
+        .map_err(|err| Stop::Here(X509Error::chain(&err.to_string(), SIGNATURE)))
 }
 
 /// What each CA, the root included, says of everything below it.
