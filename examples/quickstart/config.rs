@@ -69,7 +69,9 @@ pub(crate) fn agent(site: &Site) -> String {
     socket_path = "{name}/agent.sock"
     trust_bundle_path = "{name}/bundle.pem"
     trust_domain = "{trust_domain}"
-    sync_interval = "1s"
+    experimental {{
+        sync_interval = "1s"
+    }}
 }}
 
 plugins {{
