@@ -4,15 +4,17 @@ use std::sync::Arc;
 
 use rand_core::{OsRng, TryRngCore as _};
 use spiffe_core::TrustDomain;
+use spiffe_core::tls::Settings;
 use spire_attestation::node::NodeAttestorServer;
 use spire_attestation::node::join_token::JoinTokenServer;
 use spire_attestation::node::x509pop::{X509PopConfig, X509PopMode, X509PopServer, load_roots};
 use spire_ca::composer::UniqueId;
-use spire_ca::upstream::{DiskUpstream, UpstreamAuthority};
+use spire_ca::upstream::{DiskUpstream, SpireUpstream, SpireUpstreamAddress, UpstreamAuthority};
 use spire_ca::{Composers, CredentialComposer};
 use spire_datastore::{DataStore, SqliteStore};
 use spire_keymanager::{DiskKeyManager, KeyManager, MemoryKeyManager};
-use spire_runtime::Clock;
+use spire_runtime::{Clock, rustls_time};
+use workload_api::Address;
 
 use crate::attestation::{StoredRoots, StoredTokens};
 use crate::config;
@@ -45,7 +47,7 @@ pub(crate) fn composers(configured: &[config::Composer]) -> Composers {
 pub(crate) async fn upstream(
     configured: Option<&config::UpstreamAuthority>,
     trust_domain: &TrustDomain,
-    clock: &dyn Clock,
+    clock: &Arc<dyn Clock>,
 ) -> Result<Option<Arc<dyn UpstreamAuthority>>, Error> {
     let Some(configured) = configured else { return Ok(None) };
     Ok(Some(match configured {
@@ -53,8 +55,12 @@ pub(crate) async fn upstream(
             let rng = &mut OsRng.unwrap_err();
             Arc::new(DiskUpstream::open(trust_domain.clone(), disk.clone(), clock.now(), rng).await?)
         }
-        config::UpstreamAuthority::Spire(_) => {
-            return Err(Error::Unknown("UpstreamAuthority \"spire\" is not built in yet: use \"disk\"".to_owned()));
+        config::UpstreamAuthority::Spire(spire) => {
+            let address = SpireUpstreamAddress { host: spire.server_address.clone(), port: spire.server_port };
+            let workload_api = workload_api::Client::new(Address::unix(&spire.workload_api_socket));
+            let provider = Arc::new(rustls::crypto::ring::default_provider());
+            let settings = Settings::new(provider, rustls_time(Arc::clone(clock)));
+            Arc::new(SpireUpstream::new(trust_domain.clone(), address, &workload_api, &settings)?)
         }
     }))
 }

@@ -204,7 +204,7 @@ impl Parts {
         let store = catalog::datastore(&config.plugins.datastore).await?;
         let attestors = Attestors::open(&config.plugins.node_attestors, &config.trust_domain, &store).await?;
         let upstream = config.plugins.upstream_authority.as_ref();
-        let upstream = catalog::upstream(upstream, &config.trust_domain, clock.as_ref()).await?;
+        let upstream = catalog::upstream(upstream, &config.trust_domain, &clock).await?;
         let authority_parts = AuthorityParts {
             key_manager: catalog::key_manager(&config.plugins.key_manager).await?,
             datastore: Arc::clone(&store),
@@ -255,7 +255,18 @@ impl Parts {
         let bundle_endpoint_address = match &self.config.federation.bundle_endpoint {
             Some(config) => {
                 let (bundle, clock) = (Arc::clone(&self.own_bundle), Arc::clone(&self.clock));
-                Some(federation::start_endpoint(config, bundle, own.clone(), &settings, clock, tasks).await?)
+                Some(
+                    federation::start_endpoint(
+                        config,
+                        bundle,
+                        own.clone(),
+                        &settings,
+                        clock,
+                        &self.config.data_dir,
+                        tasks,
+                    )
+                    .await?,
+                )
             }
             None => None,
         };

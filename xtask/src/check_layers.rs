@@ -15,7 +15,8 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("spire-keymanager", &["spiffe-core"]),
     ("spire-runtime", &["spiffe-core", "spire-config"]),
     ("spire-config", &["spiffe-core"]),
-    ("spire-ca", &["spiffe-core", "spire-types", "spire-keymanager"]),
+    // The last two behind the feature `upstream-spire`: a server of the same trust domain is spoken to by its API.
+    ("spire-ca", &["spiffe-core", "spire-types", "spire-keymanager", "spire-api", "workload-api"]),
     ("spire-federation", &["spiffe-core", "spire-types", "spire-runtime"]),
     ("spire-datastore", &["spiffe-core", "spire-types"]),
     ("spire-attestation", &["spiffe-core", "spire-types"]),
@@ -33,6 +34,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "spire-datastore",
             "spire-attestation",
             "spire-federation",
+            "workload-api",
         ],
     ),
     (
@@ -57,7 +59,8 @@ const LAYERS: &[(&str, &[&str])] = &[
 ];
 
 /// The only crates that may name tonic: the wire, the two compositions, the command line and the Workload API.
-const MAY_USE_TONIC: &[&str] = &["spire-api", "workload-api", "spire-server", "spire-agent", "spire-cli", "examples"];
+const MAY_USE_TONIC: &[&str] =
+    &["spire-api", "spire-ca", "workload-api", "spire-server", "spire-agent", "spire-cli", "examples"];
 
 /// What the pure crates must never link.
 const NEVER_IN_PURE: &[(&str, &[&str])] = &[

@@ -2,19 +2,21 @@
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 
-use rand_core::RngCore;
+use rand_core::{OsRng, RngCore, TryRngCore as _};
 use spiffe_core::tls::{Settings, TlsSource};
 use spire_datastore::DataStore;
 use spire_federation::fetch::Fetcher;
+use spire_federation::serve::acme::{self, AcmeCertificate, AcmeSettings};
 use spire_federation::serve::{self, ServingCertificate, https_spiffe, https_web};
 use spire_runtime::{Clock, Tasks};
 use spire_types::FederationRelationship;
 use tokio::net::TcpListener;
 
 use super::{Federation, FederationHandle, StoredFederation, StoredOwnBundle};
-use crate::config::{BundleEndpoint, BundleEndpointProfile, WebCertificate};
+use crate::config::{AcmeConfig, BundleEndpoint, BundleEndpointProfile, WebCertificate};
 use crate::error::Error;
 
 /// Keeps the bundles of the relationships `configured` and of those in `datastore` fresh, from a task of its own.
@@ -37,7 +39,8 @@ pub(crate) fn start_driver(
     handle
 }
 
-/// Serves `bundle` as `config` says, from a task of its own; `server` shows the server's SVID. Returns the address.
+/// Serves `bundle` as `config` says, from a task of its own; `server` shows the server's SVID, certificates by ACME are
+/// kept under `data_dir`. Returns the address.
 ///
 /// # Errors
 /// [`Error::Bind`], [`Error::BundleEndpoint`].
@@ -47,11 +50,15 @@ pub(crate) async fn start_endpoint<S>(
     server: S,
     settings: &Settings,
     clock: Arc<dyn Clock>,
+    data_dir: &Path,
     tasks: &Tasks,
 ) -> Result<SocketAddr, Error>
 where
     S: TlsSource + Clone + 'static,
 {
+    let bind = |source| Error::Bind { address: config.address.to_string(), source };
+    let listener = TcpListener::bind(config.address).await.map_err(bind)?;
+    let address = listener.local_addr().map_err(bind)?;
     let tls = match &config.profile {
         BundleEndpointProfile::HttpsSpiffe => https_spiffe::server_config(server, settings)?,
         BundleEndpointProfile::HttpsWeb(WebCertificate::Files { certificate, key, sync_interval }) => {
@@ -60,13 +67,17 @@ where
             tasks.spawn_until_shutdown(async move { followed.follow(interval, clock, shutdown).await });
             https_web::server_config(Arc::new(served), settings)?
         }
-        BundleEndpointProfile::HttpsWeb(WebCertificate::Acme(_)) => {
-            return Err(Error::Unknown("this server cannot get certificates by ACME: use serving_cert_file".into()));
+        BundleEndpointProfile::HttpsWeb(WebCertificate::Acme(acme)) => {
+            let client = Fetcher::new(Arc::clone(&settings.provider), Arc::clone(&settings.time));
+            let provider = Arc::clone(&settings.provider);
+            let (certificate, renewal) = AcmeCertificate::open(acme_settings(acme, data_dir), client, provider).await;
+            let (ordering, shutdown) = (certificate.clone(), tasks.shutdown_token());
+            tasks.spawn_until_shutdown(async move {
+                ordering.follow(renewal, clock, &mut OsRng.unwrap_err(), shutdown).await;
+            });
+            acme::server_config(&certificate, settings)?
         }
     };
-    let bind = |source| Error::Bind { address: config.address.to_string(), source };
-    let listener = TcpListener::bind(config.address).await.map_err(bind)?;
-    let address = listener.local_addr().map_err(bind)?;
     let endpoint = serve::BundleEndpoint::new(bundle, tls, config.refresh_hint);
     let shutdown = tasks.shutdown_token();
     tasks.spawn("bundle endpoint", async move {
@@ -75,6 +86,16 @@ where
     });
     tracing::info!(addr = %address, refresh_hint = %config.refresh_hint, "Serving bundle endpoint");
     Ok(address)
+}
+
+fn acme_settings(config: &AcmeConfig, data_dir: &Path) -> AcmeSettings {
+    AcmeSettings {
+        directory_url: config.directory_url.clone(),
+        domain_name: config.domain_name.clone(),
+        email: config.email.clone(),
+        tos_accepted: config.tos_accepted,
+        cache_dir: data_dir.join("bundle-acme"),
+    }
 }
 
 #[cfg(test)]
@@ -103,7 +124,8 @@ mod tests {
         let config =
             BundleEndpoint { address: ([127, 0, 0, 1], 0).into(), refresh_hint: Ttl::from_minutes(2), profile };
         let clock = Arc::new(SystemClock);
-        let address = start_endpoint(&config, own, server, &settings(), clock, tasks).await?;
+        let address =
+            start_endpoint(&config, own, server, &settings(), clock, Path::new("/nonexistent"), tasks).await?;
         Ok((authority, address))
     }
 

@@ -4,3 +4,4 @@
 mod agents;
 mod common;
 mod lifecycle;
+mod nested;
