@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use futures_util::StreamExt as _;
 use hyper_util::rt::TokioIo;
 use spiffe_core::{Bundle, BundleSet, SpiffeId};
-use tokio::io::AsyncReadExt as _;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, UnixStream};
 use tokio::sync::oneshot;
 use tonic::metadata::MetadataMap;
@@ -329,6 +329,34 @@ async fn a_caller_over_tcp_is_known_by_address_alone() {
     tokio::spawn(endpoint.serve_tcp(listener, std::future::pending()));
     let context = Client::new(address).fetch_x509_context().await.unwrap();
     assert_eq!(context.default_svid().unwrap().id().path(), "/ip/127.0.0.1");
+}
+
+#[tokio::test]
+async fn a_client_that_names_the_host_by_the_path_of_the_socket_is_served() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("api.sock");
+    let endpoint = web();
+    endpoint.listen(&path).unwrap();
+    let mut stream = UnixStream::connect(&path).await.unwrap();
+    // As gRPC's C core sends it.
+    let headers: &[u8] = b"@\x05:path /SpiffeWorkloadAPI/FetchX509SVID@\n:authority\x10run%2Fspire.sock\x83\x86\
+        @\x0ccontent-type\x10application/grpc@\x02te\x08trailers\x00\x12workload.spiffe.io\x04true";
+    let length = u8::try_from(headers.len()).unwrap();
+    let preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\x00\x00\x00\x04\x00\x00\x00\x00\x00";
+    let message = [0, 0, 5, 0, 1, 0, 0, 0, 1, 0, 0, 0, 0, 0];
+    let request = [&preface[..], &[0, 0, length, 1, 4, 0, 0, 0, 1], headers, &message].concat();
+    stream.write_all(&request).await.unwrap();
+    loop {
+        let mut head = [0; 9];
+        stream.read_exact(&mut head).await.unwrap();
+        let mut payload = vec![0; usize::from(head[1]) << 8 | usize::from(head[2])];
+        stream.read_exact(&mut payload).await.unwrap();
+        match head[3] {
+            0 => break,
+            3 => panic!("the stream was reset"),
+            _ => {}
+        }
+    }
 }
 
 #[tokio::test]

@@ -10,6 +10,7 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use tonic::transport::server::Connected;
 
+use super::authority::Authority;
 use super::{Peer, PeerError};
 
 /// A connection to an endpoint. Every request over it carries its [`Peer`].
@@ -17,6 +18,7 @@ use super::{Peer, PeerError};
 pub struct Connection<IO> {
     io: IO,
     peer: Peer,
+    authority: Option<Authority>,
     cut: Option<Pin<Box<WaitForCancellationFutureOwned>>>,
     _place: Option<OwnedSemaphorePermit>,
 }
@@ -24,7 +26,7 @@ pub struct Connection<IO> {
 impl<IO> Connection<IO> {
     /// A connection whose other end is known by other means.
     pub fn new(io: IO, peer: Peer) -> Self {
-        Self { io, peer, cut: None, _place: None }
+        Self { io, peer, authority: None, cut: None, _place: None }
     }
 
     /// Ends the connection when `cut` is cancelled, and gives its place back when it ends.
@@ -47,7 +49,7 @@ impl Connection<UnixStream> {
     /// As [`Peer::of_unix`].
     pub fn unix(io: UnixStream) -> Result<Self, PeerError> {
         let peer = Peer::of_unix(&io)?;
-        Ok(Self::new(io, peer))
+        Ok(Self { authority: Some(Authority::new()), ..Self::new(io, peer) })
     }
 }
 
@@ -85,7 +87,12 @@ impl<IO: AsyncRead + Unpin> AsyncRead for Connection<IO> {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         self.poll_cut(context)?;
-        Pin::new(&mut self.io).poll_read(context, buffer)
+        let before = buffer.filled().len();
+        let read = Pin::new(&mut self.io).poll_read(context, buffer);
+        if let Some(authority) = &mut self.authority {
+            authority.pass(buffer.filled_mut().get_mut(before..).unwrap_or_default());
+        }
+        read
     }
 }
 

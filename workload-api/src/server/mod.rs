@@ -1,5 +1,6 @@
 //! The serving side: an endpoint over one's own [`Identities`].
 
+mod authority;
 mod connection;
 mod endpoint;
 mod identities;

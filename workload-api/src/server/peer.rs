@@ -72,7 +72,7 @@ impl Process {
     /// [`PeerError::Gone`] where there is none.
     pub fn of_pid(pid: i32) -> Result<Self, PeerError> {
         let gone = || PeerError::Gone { pid };
-        let number = Pid::from_raw(pid).filter(|_| pid > 0).ok_or_else(gone)?;
+        let number = Some(pid).filter(|pid| *pid > 0).and_then(Pid::from_raw).ok_or_else(gone)?;
         let owner = std::fs::metadata(format!("/proc/{pid}")).map_err(|_| gone())?;
         Self::hold(number, owner.uid(), owner.gid())
     }
