@@ -16,6 +16,8 @@ pub mod testing;
 pub mod time;
 #[cfg(feature = "rustls")]
 pub mod tls;
+#[cfg(all(feature = "wit", any(feature = "ring", feature = "aws-lc-rs")))]
+pub mod wit;
 pub mod x509;
 
 mod asn1;

@@ -89,6 +89,32 @@ fn jwt_svid() {
     });
 }
 
+#[cfg(feature = "wit")]
+#[test]
+fn wit_svid() {
+    use spiffe_core::wit::{UnprovenWit, WitError};
+
+    run("wit_svid", |vector| {
+        let clause = |err: WitError| err.clause().to_owned();
+        let input = &vector["input"];
+        let (now, leeway) = (time(&input["now"]), leeway(input));
+        let wit =
+            UnprovenWit::verify(input["token"].as_str().unwrap(), &bundles(input), now, leeway).map_err(clause)?;
+        match vector["op"].as_str().unwrap() {
+            "verify" => Ok(()),
+            "load" => {
+                let key = PrivateKey::from_pkcs8_der(&bytes(&input["private_key"])).unwrap();
+                wit.check_key(key.public_key()).map_err(clause)
+            }
+            "prove" => {
+                let (proof, audience) = (input["proof"].as_str().unwrap(), input["audience"].as_str().unwrap());
+                wit.prove(proof, audience, now, leeway).map(|_| ()).map_err(clause)
+            }
+            op => panic!("{op}"),
+        }
+    });
+}
+
 #[test]
 fn bundle() {
     run("bundle", |vector| {

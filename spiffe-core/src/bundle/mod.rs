@@ -9,7 +9,7 @@ mod map;
 mod set;
 
 pub use diff::BundleDiff;
-#[cfg(feature = "wit")]
+#[cfg(all(feature = "wit", any(feature = "ring", feature = "aws-lc-rs")))]
 pub(crate) use document::PRIVATE_MEMBERS;
 pub use document::{MAX_DOCUMENT_LENGTH, MAX_ENTRIES, MAX_KEYS, Parsed};
 pub use error::BundleError;

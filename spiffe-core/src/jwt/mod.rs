@@ -3,12 +3,14 @@
 //! Standard: JWT-SVID; RFC 7515, 7517, 7518 and 7519 below it.
 
 pub mod alg;
+mod bearer;
 mod error;
 pub mod jwk;
 pub(crate) mod jws;
 mod svid;
 
 pub use alg::JwtAlgorithm;
+pub use bearer::{from_authorization, to_authorization};
 pub use error::JwtError;
 pub use svid::{Claims, JwtSvid, parse_unverified};
 
