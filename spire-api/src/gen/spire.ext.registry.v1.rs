@@ -135,8 +135,9 @@ pub mod registry_client {
             self.inner = self.inner.max_encoding_message_size(limit);
             self
         }
-        /// Everything that the calling agent may serve, then each change as it is committed, in the order of revisions. Changes
-        /// that follow each other faster than the agent reads are told as one. The server ends the stream when the agent's
+        /// What the calling agent may serve, or what it missed of it, then each change as it is committed, in the order of
+        /// revisions. The first step comes at once and may be empty. Changes that follow each other faster than the agent
+        /// reads are told as one. The server ends the stream when the agent's
         /// record changes; the next call is judged anew.
         pub async fn follow(
             &mut self,
@@ -183,8 +184,9 @@ pub mod registry_server {
             >
             + std::marker::Send
             + 'static;
-        /// Everything that the calling agent may serve, then each change as it is committed, in the order of revisions. Changes
-        /// that follow each other faster than the agent reads are told as one. The server ends the stream when the agent's
+        /// What the calling agent may serve, or what it missed of it, then each change as it is committed, in the order of
+        /// revisions. The first step comes at once and may be empty. Changes that follow each other faster than the agent
+        /// reads are told as one. The server ends the stream when the agent's
         /// record changes; the next call is judged anew.
         async fn follow(
             &self,

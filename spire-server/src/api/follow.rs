@@ -82,7 +82,8 @@ impl Registry for FollowService {
             agent,
             serial,
             view,
-            begun: former.is_some(),
+            whole: former.is_none(),
+            greeted: false,
             revisions,
             pages: VecDeque::new(),
         };
@@ -96,8 +97,10 @@ struct Follower {
     agent: SpiffeId,
     serial: Arc<str>,
     view: View,
-    /// Whether the agent has something that can be built upon.
-    begun: bool,
+    /// Whether the next step replaces all that the agent had.
+    whole: bool,
+    /// Whether the agent has been told where it stands: the first step may be empty.
+    greeted: bool,
     revisions: watch::Receiver<Revision>,
     /// What is left of a step.
     pages: VecDeque<FollowResponse>,
@@ -134,21 +137,22 @@ impl Follower {
     fn step(&mut self) -> bool {
         let (cache, now) = (&self.service.cache, self.service.clock.now());
         let ended = self.view.next_end().is_some_and(|end| end < now);
-        let delta = match cache.since(self.view.revision()).filter(|_| self.begun && !ended) {
+        let delta = match cache.since(self.view.revision()).filter(|_| !self.whole && !ended) {
             Some(steps) => self.view.follow(&steps, now),
             None => {
                 let index = cache.current();
-                if self.begun && !ended && index.revision() == self.view.revision() {
-                    return false;
+                if !self.whole && !ended && index.revision() == self.view.revision() {
+                    Delta::default()
+                } else {
+                    self.view.compare_all(&index, now)
                 }
-                self.view.compare_all(&index, now)
             }
         };
-        if self.begun && delta.is_empty() {
+        if self.greeted && delta.is_empty() {
             return false;
         }
-        self.pages = pages(&delta, &self.service.instance, self.view.revision(), !self.begun);
-        self.begun = true;
+        self.pages = pages(&delta, &self.service.instance, self.view.revision(), self.whole);
+        (self.whole, self.greeted) = (false, true);
         true
     }
 
@@ -310,6 +314,8 @@ mod tests {
         let missed = told(&mut world.follow(first.revision, &first.instance).await).await;
         assert!(!missed.whole && names(&missed) == BTreeSet::from(["b"]));
         let mut current = world.follow(missed.revision, &missed.instance).await;
+        let nothing = told(&mut current).await;
+        assert!(!nothing.whole && nothing.entries.is_empty() && nothing.revision == missed.revision);
         assert!(futures_util::poll!(current.next()).is_pending(), "nothing was missed");
         for (revision, instance) in [(first.revision, "another run"), (first.revision + 999, "run")] {
             let all = told(&mut world.follow(revision, instance).await).await;
