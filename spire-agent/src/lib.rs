@@ -16,6 +16,7 @@ pub mod client;
 pub mod config;
 pub mod endpoints;
 mod error;
+mod follow;
 mod identity;
 mod manager;
 mod remote;

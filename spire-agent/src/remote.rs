@@ -138,7 +138,8 @@ fn complete(wire: &[types::Entry], trust_domain: &TrustDomain) -> Listing {
     Listing { present: entries.iter().filter_map(|entry| entry.id.clone()).collect(), entries }
 }
 
-fn usable<'a>(
+/// Those entries that can be used; the others are told in the log.
+pub(crate) fn usable<'a>(
     wire: &'a [types::Entry],
     trust_domain: &'a TrustDomain,
 ) -> impl Iterator<Item = RegistrationEntry> + use<'a> {
@@ -209,6 +210,14 @@ fn keep(bundles: &mut BundleSet, wire: &types::Bundle, trust_domain: &TrustDomai
             let hint = "are the SPIRE versions compatible?";
             tracing::warn!(%trust_domain, %err, "Received malformed bundle from SPIRE server; {hint}");
         }
+    }
+}
+
+/// Keeps a bundle of whichever trust domain.
+pub(crate) fn keep_any(bundles: &mut BundleSet, wire: &types::Bundle) {
+    match TrustDomain::parse(&wire.trust_domain) {
+        Ok(trust_domain) => keep(bundles, wire, &trust_domain),
+        Err(err) => tracing::warn!(trust_domain = %wire.trust_domain, %err, "received the bundle of no trust domain"),
     }
 }
 

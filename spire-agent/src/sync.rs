@@ -5,13 +5,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rand_core::{OsRng, TryRngCore as _};
-use spiffe_core::{KeyType, Ttl};
+use spiffe_core::{KeyType, Timestamp, TrustDomain, Ttl};
 use spire_runtime::Backoff;
 use tokio_util::sync::CancellationToken;
+use tonic::{Code, Status};
 
 use crate::bootstrap::Distrust;
 use crate::cache::{Done, MintRequest, Step, StepKind, Synced};
 use crate::error::{Denial, Error};
+use crate::follow::{Follow, Mirror};
 use crate::identity::Identity;
 use crate::manager::Manager;
 use crate::remote;
@@ -24,6 +26,9 @@ const LONGEST_SYNC_RETRY: Duration = Duration::from_secs(8 * 60);
 const FIRST_MINT_RETRY: Duration = Duration::from_millis(500);
 const LONGEST_MINT_RETRY: Duration = Duration::from_secs(4 * 60);
 
+/// How long a server that does not push is not asked for it again.
+const POLLS_FOR: Ttl = Ttl::from_hours(1);
+
 /// Syncs and mints for as long as the agent runs.
 #[derive(Debug)]
 pub(crate) struct Driver {
@@ -34,6 +39,10 @@ pub(crate) struct Driver {
     key_type: KeyType,
     sync_backoff: Backoff,
     mint_backoff: Backoff,
+    /// Open as long as the server tells of changes by itself.
+    follow: Option<Follow>,
+    mirror: Mirror,
+    polls_until: Timestamp,
 }
 
 impl Driver {
@@ -54,6 +63,9 @@ impl Driver {
             key_type,
             sync_backoff: Backoff::new(sync_interval, longest),
             mint_backoff: Backoff::new(FIRST_MINT_RETRY, LONGEST_MINT_RETRY),
+            follow: None,
+            mirror: Mirror::default(),
+            polls_until: Timestamp::from_unix(i64::MIN),
         }
     }
 
@@ -121,6 +133,18 @@ impl Driver {
             tokio::select! {
                 () = clock.sleep_until(wakeup) => {}
                 () = self.manager.woken() => {}
+                told = told(&mut self.follow, &mut self.mirror, self.manager.trust_domain()) => match told {
+                    Ok(synced) => {
+                        self.accept(&synced).await?;
+                        let done = Done::Synced(synced);
+                        self.manager.change(|cache, now| cache.completed(now, done, &mut OsRng.unwrap_err()));
+                    }
+                    Err(status) => {
+                        tracing::debug!(err = %crate::client::describe(&status), "Stream of changes ended");
+                        self.follow = None;
+                        self.manager.change(|cache, _| cache.request_sync());
+                    }
+                }
             }
             return Ok(());
         };
@@ -149,10 +173,10 @@ impl Driver {
         let done = match step {
             Step::Expire => Done::Expired,
             Step::Sync => {
-                let synced = self.sync().await?;
+                let done = self.sync().await?;
                 self.sync_backoff.reset();
                 self.distrust.over().await?;
-                Done::Synced(synced)
+                done
             }
             Step::Mint(requests) => {
                 log_requests(&requests);
@@ -166,7 +190,38 @@ impl Driver {
         Ok(())
     }
 
-    async fn sync(&self) -> Result<Synced, Error> {
+    async fn sync(&mut self) -> Result<Done, Error> {
+        if self.follow.is_some() {
+            return Ok(Done::Current);
+        }
+        let now = self.manager.clock().now();
+        let pushed = if self.polls_until <= now { self.open(now).await? } else { None };
+        let synced = match pushed {
+            Some(synced) => synced,
+            None => self.poll().await?,
+        };
+        self.accept(&synced).await?;
+        Ok(Done::Synced(synced))
+    }
+
+    /// Lets the server tell of changes by itself, if it does that.
+    async fn open(&mut self, now: Timestamp) -> Result<Option<Synced>, Error> {
+        let channel = self.manager.client().channel();
+        match Follow::open(&channel, &mut self.mirror, self.manager.trust_domain()).await {
+            Ok((follow, synced)) => {
+                self.follow = Some(follow);
+                Ok(Some(synced))
+            }
+            Err(status) if status.code() == Code::Unimplemented => {
+                self.polls_until = now + POLLS_FOR;
+                Ok(None)
+            }
+            Err(status) => Err(Error::from(status).attempting("failed to follow authorized entries: ")),
+        }
+    }
+
+    /// Asks as SPIRE's agents do.
+    async fn poll(&self) -> Result<Synced, Error> {
         let (channel, trust_domain) = (self.manager.client().channel(), self.manager.trust_domain());
         let (known, mut federates_with) = self.manager.with_cache(|cache| (cache.revisions(), cache.federates_with()));
         let listing = remote::entries(&channel, trust_domain, &known).await;
@@ -181,12 +236,25 @@ impl Driver {
         let federated: BTreeSet<_> = federates_with.into_values().flatten().collect();
         let bundles = remote::bundles(&channel, trust_domain, federated).await;
         let bundles = bundles.map_err(|status| Error::from(status).attempting("failed to fetch bundles: "))?;
-        if let Some(own) = bundles.get(trust_domain) {
-            self.manager.client().source().set_bundles(bundles.clone());
+        Ok(Synced { present: listing.present, entries: listing.entries, bundles })
+    }
+
+    /// Verifies the server with the newest bundle from now on, and keeps it for the next start.
+    async fn accept(&self, synced: &Synced) -> Result<(), Error> {
+        if let Some(own) = synced.bundles.get(self.manager.trust_domain()) {
+            self.manager.client().source().set_bundles(synced.bundles.clone());
             let roots = own.x509_roots().cloned().collect();
             self.storage.update(|data| data.bundle = Some(roots)).await?;
         }
-        Ok(Synced { present: listing.present, entries: listing.entries, bundles })
+        Ok(())
+    }
+}
+
+/// What the server tells by itself; nothing ever, as long as it does not.
+async fn told(follow: &mut Option<Follow>, mirror: &mut Mirror, trust_domain: &TrustDomain) -> Result<Synced, Status> {
+    match follow {
+        Some(follow) => follow.next(mirror, trust_domain).await,
+        None => std::future::pending().await,
     }
 }
 

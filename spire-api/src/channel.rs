@@ -13,6 +13,8 @@ use tower::service_fn;
 
 /// How long a connection may take to be made.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
+/// How often a connection with calls under way is asked whether it still lives.
+const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(30);
 /// Largest message that administrators' clients and agents accept: a list of many entries.
 pub const MAX_RESPONSE_LENGTH: usize = 64 << 20;
 
@@ -33,10 +35,12 @@ where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     // The address is never looked up: the connector knows where to go.
-    Endpoint::from_static("http://localhost").connect_timeout(CONNECT_TIMEOUT).connect_with_connector_lazy(service_fn(
-        move |_: Uri| {
-            let connection = connect();
-            async move { connection.await.map(TokioIo::new) }
-        },
-    ))
+    let endpoint = Endpoint::from_static("http://localhost")
+        .connect_timeout(CONNECT_TIMEOUT)
+        .http2_keep_alive_interval(KEEP_ALIVE_INTERVAL)
+        .keep_alive_while_idle(false);
+    endpoint.connect_with_connector_lazy(service_fn(move |_: Uri| {
+        let connection = connect();
+        async move { connection.await.map(TokioIo::new) }
+    }))
 }

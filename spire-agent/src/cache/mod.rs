@@ -111,7 +111,14 @@ impl Cache {
     pub fn completed(&mut self, now: Timestamp, done: Done, rng: &mut (impl RngCore + ?Sized)) {
         match done {
             Done::Expired => self.expire(now),
-            Done::Synced(synced) => self.synced(now, synced, rng),
+            Done::Synced(synced) => {
+                self.replace_bundles(synced.bundles);
+                self.replace_entries(&synced.present, synced.entries);
+                self.mark_tainted(now);
+                self.evict();
+                self.in_sync(now, rng);
+            }
+            Done::Current => self.in_sync(now, rng),
             Done::Minted(minted) => self.minted(now, minted, rng),
         }
     }
@@ -268,11 +275,7 @@ impl Cache {
         }
     }
 
-    fn synced(&mut self, now: Timestamp, synced: Synced, rng: &mut (impl RngCore + ?Sized)) {
-        self.replace_bundles(synced.bundles);
-        self.replace_entries(&synced.present, synced.entries);
-        self.mark_tainted(now);
-        self.evict();
+    fn in_sync(&mut self, now: Timestamp, rng: &mut (impl RngCore + ?Sized)) {
         self.last_sync = Some(now);
         self.failing_sync = None;
         // A server that is back is asked for SVIDs at once.

@@ -60,6 +60,8 @@ pub enum Done {
     Expired,
     /// [`Step::Sync`].
     Synced(Synced),
+    /// [`Step::Sync`], where the server tells of changes by itself, and has told of none.
+    Current,
     /// [`Step::Mint`].
     Minted(Vec<Minted>),
 }
