@@ -253,3 +253,22 @@ async fn a_banned_agent_removes_its_svid_and_ends() {
     let storage = spire_agent::storage::Storage::open(&config.data_dir).await.unwrap();
     assert!(storage.data().svid.is_none() && storage.data().bundle.is_some());
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn changes_are_pushed_long_before_the_next_poll() {
+    let world = World::start().await;
+    let mut config = world.config("agent").await;
+    config.sync_interval = Duration::from_secs(3600);
+    let agent = Agent::builder(config).start().await.unwrap();
+    let mut updates = agent.manager().subscribe(selectors("unix:uid:12345"));
+    for round in 0..3 {
+        let id = world.register(&format!("/web-{round}"), "unix:uid:12345").await;
+        let there = updates.wait_for(|update| update.identities.len() == 1);
+        tokio::time::timeout(SOON, there).await.expect("the entry is not told").unwrap();
+        world.delete(id).await;
+        let gone = updates.wait_for(|update| update.identities.is_empty());
+        tokio::time::timeout(SOON, gone).await.expect("the deletion is not told").unwrap();
+    }
+    agent.shutdown(Duration::from_secs(5)).await.unwrap();
+    world.server.shutdown(Duration::from_secs(5)).await.unwrap();
+}
