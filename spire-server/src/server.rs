@@ -368,7 +368,7 @@ fn authority_config(config: &Config) -> AuthorityConfig {
         ca_key_type: config.ca.key_type,
         jwt_key_type: config.ca.jwt_key_type,
         ca_subject: config.ca.subject.clone(),
-        ..AuthorityConfig::new(config.trust_domain.clone())
+        publication: config.ca.publication,
     }
 }
 

@@ -2,6 +2,7 @@
 
 use spiffe_core::{KeyType, Ttl};
 use spire_ca::DistinguishedName;
+use spire_ca::rotation::Publication;
 use spire_ca::template::{CA_TTL, JWT_SVID_TTL, X509_SVID_TTL};
 
 /// Lifetimes, keys and subject of the server's own authorities.
@@ -15,6 +16,10 @@ pub struct CaConfig {
     pub jwt_key_type: KeyType,
     /// `ca_subject`
     pub subject: DistinguishedName,
+    /// `experimental.key_publication_delay` and `experimental.first_key_publication_delay`, which SPIRE does not have: how
+    /// long an authority is published before it signs. Below several levels of servers, the latter is ten seconds for
+    /// each and ten more for agents.
+    pub publication: Publication,
 }
 
 impl Default for CaConfig {
@@ -24,6 +29,7 @@ impl Default for CaConfig {
             key_type: KeyType::EcP256,
             jwt_key_type: KeyType::EcP256,
             subject: DistinguishedName::default_ca(),
+            publication: Publication::default(),
         }
     }
 }

@@ -1,5 +1,6 @@
 //! `server.experimental`
 
+use spire_ca::rotation::Publication;
 use spire_config::Block;
 
 use crate::config::CacheConfig;
@@ -8,6 +9,7 @@ use crate::config::CacheConfig;
 pub(super) struct Experimental {
     pub(super) cache: CacheConfig,
     pub(super) agent_spiffe_id_as_selector: bool,
+    pub(super) publication: Publication,
 }
 
 pub(super) fn decode(server: &Block<'_>) -> Experimental {
@@ -17,6 +19,12 @@ pub(super) fn decode(server: &Block<'_>) -> Experimental {
         decoded.cache.reload_interval = interval;
     }
     decoded.agent_spiffe_id_as_selector = block.boolean("agent_spiffe_id_as_selector").unwrap_or_default();
+    if let Some(delay) = block.ttl("key_publication_delay") {
+        decoded.publication.successor = delay;
+    }
+    if let Some(delay) = block.ttl("first_key_publication_delay") {
+        decoded.publication.first = delay;
+    }
     if block.has("sql_transaction_timeout") && block.has("event_timeout") {
         block.error("sql_transaction_timeout", "deprecated, and cannot be used together with event_timeout: remove it");
     }

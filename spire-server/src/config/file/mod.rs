@@ -100,7 +100,7 @@ fn decode(root: &Block<'_>, overrides: &Overrides) -> Option<Config> {
         bind_port,
         socket_path,
         data_dir: data_dir?,
-        ca,
+        ca: CaConfig { publication: experimental.publication, ..ca },
         svids,
         admin_ids,
         audit_log,
@@ -161,6 +161,7 @@ fn ca(server: &Block<'_>) -> CaConfig {
         key_type: of_ca,
         jwt_key_type: key_type("jwt_key_type").unwrap_or(of_ca),
         subject: subject(server).unwrap_or(defaults.subject),
+        publication: defaults.publication,
     }
 }
 

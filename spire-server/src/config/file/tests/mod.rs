@@ -82,6 +82,17 @@ impl FederationRelationshipText {
 }
 
 #[test]
+fn how_long_keys_are_published_before_they_sign() {
+    let delays = |settings: &str| {
+        let publication = read(&with(settings)).0.ca.publication;
+        (publication.successor.as_secs(), publication.first.as_secs())
+    };
+    assert_eq!(delays(""), (300, 20));
+    let set = r#"experimental { key_publication_delay = "10m" first_key_publication_delay = "50s" }"#;
+    assert_eq!(delays(set), (600, 50));
+}
+
+#[test]
 fn the_old_forms_of_federation() {
     let (config, warnings) = read(&with(
         r#"federation {
