@@ -42,6 +42,21 @@ impl TestAuthority {
         }
     }
 
+    /// The same keys under another trust domain's name: an impostor.
+    #[must_use]
+    pub fn as_trust_domain(&self, name: &str) -> Self {
+        let key = KeyPair::try_from(self.issuer.key().serialize_der()).expect("key");
+        let mut params = CertificateParams::default();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+        Self {
+            trust_domain: TrustDomain::parse(name).expect("trust domain"),
+            root: self.root.clone(),
+            issuer: rcgen::Issuer::new(params, key),
+            jwt_key: self.jwt_key.clone(),
+        }
+    }
+
     /// Whose authority it is.
     #[must_use]
     pub fn trust_domain(&self) -> &TrustDomain {

@@ -140,3 +140,47 @@ fn borrowed<'a>(anchor: &'a TrustAnchor<'static>) -> TrustAnchor<'a> {
         name_constraints: anchor.name_constraints.as_ref().map(|constraints| constraints.as_ref().into()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use base64::Engine as _;
+    use base64::engine::general_purpose::STANDARD;
+    use serde_json::Value;
+
+    use super::*;
+
+    fn certificates(value: &Value) -> Vec<Certificate> {
+        Certificate::from_der_many(&STANDARD.decode(value.as_str().unwrap()).unwrap()).unwrap_or_default()
+    }
+
+    /// Our own search against webpki, on all vectors that webpki can judge: the same is accepted.
+    #[test]
+    fn both_searches_judge_alike() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../conformance/x509_svid.json");
+        let file: Value = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
+        let (mut accepted, mut refused) = (0, 0);
+        for vector in file["vectors"].as_array().unwrap() {
+            let chain = certificates(&vector["input"]["chain"]);
+            let Some((leaf, rest)) = chain.split_first() else { continue };
+            let roots: Vec<Certificate> = vector["input"]["bundles"]
+                .as_object()
+                .unwrap()
+                .values()
+                .flat_map(|roots| roots.as_array().unwrap().iter().flat_map(certificates))
+                .collect();
+            let now = Timestamp::from_unix(vector["input"]["now"].as_i64().unwrap());
+            let roots: Vec<&Certificate> = roots.iter().filter(|root| may_be_root(root)).collect();
+            let intermediates: Vec<&Certificate> =
+                rest.iter().filter(|signer| signer.may_sign_certificates() && !roots.contains(signer)).collect();
+            let search = Search { intermediates: &intermediates, roots: &roots, now, purpose: Purpose::Either };
+            // webpki wants its leaf to be none and its validity now; we check both before either search.
+            if leaf.is_ca() || search.is_needed() {
+                continue;
+            }
+            let (ours, theirs) = (search.run(leaf), by_webpki(leaf, &search));
+            assert_eq!(ours.is_ok(), theirs.is_ok(), "{}: {ours:?}, {theirs:?}", vector["id"]);
+            *(if ours.is_ok() { &mut accepted } else { &mut refused }) += 1;
+        }
+        assert!(accepted > 40 && refused > 15, "{accepted} {refused}");
+    }
+}
