@@ -251,7 +251,7 @@ impl AgentBuilder {
         if let Some(svid) = means.load().await? {
             let bundle = stored.ok_or(Error::NoBundle)?;
             means.client.source().set_bundles(BundleSet::from_iter([bundle]));
-            tracing::info!(agent_id = %svid.id, "SVID loaded");
+            tracing::info!(spiffe_id = %svid.id, trust_domain = %means.trust_domain, "SVID loaded");
             return Ok(svid);
         }
         tracing::info!(trust_domain = %means.trust_domain, "SVID is not found. Starting node attestation");

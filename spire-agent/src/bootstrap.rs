@@ -122,7 +122,7 @@ impl Distrust {
     ///
     /// # Errors
     /// [`Error::Rebootstrap`] where the server has been distrusted for as long as was configured: the agent has
-    /// forgotten its SVID and bundle then. The failure itself where it is distrust, and the agent may not begin anew.
+    /// forgotten its SVID and bundle then.
     pub(crate) async fn observe(&mut self, err: &Error) -> Result<(), Error> {
         if !err.is_distrust() || self.rebootstrap.mode == RebootstrapMode::Never {
             return Ok(());

@@ -16,7 +16,7 @@ use rustls::{CertificateError, DigitallySignedStruct, SignatureScheme};
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 use spiffe_core::SpiffeId;
 use spiffe_core::tls::{ALPN_H2, Live, Settings, authorize_id, client_config, peer_id, server_name};
-use spire_api::channel::over;
+use spire_api::channel::over_as;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
@@ -39,6 +39,11 @@ pub type Connecting = Pin<Box<dyn Future<Output = io::Result<Box<dyn Stream>>> +
 pub trait Dial: Send + Sync {
     /// Begins to connect.
     fn dial(&self) -> Connecting;
+
+    /// What requests name as the server: `host:port`.
+    fn authority(&self) -> String {
+        "spire-server:8081".to_owned()
+    }
 }
 
 /// Connections over TCP, to each address of the name until one answers.
@@ -49,6 +54,13 @@ pub struct Tcp {
 }
 
 impl Dial for Tcp {
+    fn authority(&self) -> String {
+        match &self.server {
+            (host, port) if host.contains(':') => format!("[{host}]:{port}"),
+            (host, port) => format!("{host}:{port}"),
+        }
+    }
+
     fn dial(&self) -> Connecting {
         let (host, port) = self.server.clone();
         Box::pin(async move {
@@ -110,7 +122,8 @@ impl Connector {
 
     fn channel(&self, config: ClientConfig) -> Channel {
         let (dial, tls) = (Arc::clone(&self.dial), TlsConnector::from(Arc::new(config)));
-        over(move || {
+        let authority = dial.authority();
+        over_as(&authority, move || {
             let (connecting, tls) = (dial.dial(), tls.clone());
             async move { tls.connect(server_name(), connecting.await?).await }
         })
@@ -181,7 +194,7 @@ pub(crate) fn describe(status: &Status) -> String {
     let mut cause = std::error::Error::source(status);
     while let Some(err) = cause {
         let clause = err.to_string();
-        if !text.contains(&clause) {
+        if !text.contains(&clause) && clause != "transport error" {
             text = format!("{text}: {clause}");
         }
         cause = err.source();

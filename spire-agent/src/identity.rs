@@ -224,7 +224,7 @@ impl Identity {
             AgentSvid { id: agent_id(&chain)?, chain: Arc::new(chain), reattestable: false, key_id, signer }
         };
         means.adopt(&next).await?;
-        tracing::info!(agent_id = %next.id, reattestable = next.reattestable, "Successfully rotated agent SVID");
+        tracing::info!(spiffe_id = %next.id, reattestable = next.reattestable, "Successfully rotated agent SVID");
         self.current.send_replace(next);
         Ok(())
     }

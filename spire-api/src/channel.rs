@@ -34,8 +34,20 @@ where
     F: Future<Output = io::Result<S>> + Send + 'static,
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
+    over_as("localhost", connect)
+}
+
+/// The same, for a server that requests name as `authority`: a host, or host and port. One that is neither is replaced
+/// by `localhost`.
+pub fn over_as<C, F, S>(authority: &str, connect: C) -> Channel
+where
+    C: Fn() -> F + Send + Sync + 'static,
+    F: Future<Output = io::Result<S>> + Send + 'static,
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
     // The address is never looked up: the connector knows where to go.
-    let endpoint = Endpoint::from_static("http://localhost")
+    let endpoint = Endpoint::from_shared(format!("http://{authority}"))
+        .unwrap_or_else(|_| Endpoint::from_static("http://localhost"))
         .connect_timeout(CONNECT_TIMEOUT)
         .http2_keep_alive_interval(KEEP_ALIVE_INTERVAL)
         .keep_alive_while_idle(false);
