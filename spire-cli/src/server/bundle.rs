@@ -59,10 +59,10 @@ impl Action for Count {
 #[derive(Args, Debug)]
 pub(super) struct Show {
     #[command(flatten)]
-    api: Api,
+    pub(super) api: Api,
     /// Format of the bundle in pretty output: "pem" or "spiffe"
     #[arg(long = "format", value_name = "string", default_value = "pem")]
-    format: String,
+    pub(super) format: String,
 }
 
 impl Action for Show {
@@ -78,13 +78,13 @@ impl Action for Show {
 #[derive(Args, Debug)]
 pub(super) struct List {
     #[command(flatten)]
-    api: Api,
+    pub(super) api: Api,
     /// Trust domain whose bundle to print; all when it is left out
     #[arg(long = "id", value_name = "string", default_value = "")]
-    id: String,
+    pub(super) id: String,
     /// Format of the bundles in pretty output: "pem" or "spiffe"
     #[arg(long = "format", value_name = "string", default_value = "pem")]
-    format: String,
+    pub(super) format: String,
 }
 
 impl Action for List {
@@ -119,16 +119,16 @@ const BANNER_WIDTH: usize = 40;
 #[derive(Args, Debug)]
 pub(super) struct Set {
     #[command(flatten)]
-    api: Api,
+    pub(super) api: Api,
     /// Trust domain that the bundle belongs to
     #[arg(long = "id", value_name = "string", default_value = "")]
-    id: String,
+    pub(super) id: String,
     /// File with the bundle; standard input when it is left out
     #[arg(long = "path", value_name = "string", default_value = "")]
-    path: String,
+    pub(super) path: String,
     /// Format of the bundle that is read: "pem" or "spiffe"
     #[arg(long = "format", value_name = "string", default_value = "pem")]
-    format: String,
+    pub(super) format: String,
 }
 
 impl Action for Set {
@@ -163,10 +163,10 @@ impl Action for Set {
 #[derive(Args, Debug)]
 pub(super) struct Delete {
     #[command(flatten)]
-    api: Api,
+    pub(super) api: Api,
     /// Trust domain whose bundle to delete
     #[arg(long = "id", value_name = "string", default_value = "")]
-    id: String,
+    pub(super) id: String,
     /// What becomes of entries that federate with it: restrict (refuse), delete, or dissociate
     #[arg(long = "mode", value_name = "string", default_value = "restrict")]
     mode: String,

@@ -5,6 +5,7 @@ mod bundle;
 mod client;
 mod debug;
 mod entry;
+mod experimental;
 mod federation;
 mod healthcheck;
 mod local_authority;
@@ -101,6 +102,10 @@ fn commands() -> Vec<Command> {
         Command::of::<entry::Delete>(),
         Command::of::<entry::Show>(),
         Command::of::<entry::Update>(),
+        Command::of::<experimental::Delete>(),
+        Command::of::<experimental::List>(),
+        Command::of::<experimental::Set>(),
+        Command::of::<experimental::Show>(),
         Command::of::<federation::Create>(),
         Command::of::<federation::Delete>(),
         Command::of::<federation::List>(),

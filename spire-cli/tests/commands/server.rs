@@ -291,6 +291,30 @@ async fn the_own_bundle_is_shown_as_pem_document_or_json() {
 }
 
 #[tokio::test]
+async fn the_experimental_commands_of_old_exchange_documents_and_warn() {
+    const SET: &str = "/spire.api.server.bundle.v1.Bundle/BatchSetFederatedBundle";
+    let directory = TempDir::new().unwrap();
+    let (authority, bundle) = bundles();
+    let served = Fake::default()
+        .on("/spire.api.server.bundle.v1.Bundle/GetBundle", move |_: bundle::GetBundleRequest| Ok(bundle.clone()))
+        .on(SET, |_: bundle::BatchSetFederatedBundleRequest| {
+            let result = bundle::batch_set_federated_bundle_response::Result { status: ok(), bundle: None };
+            Ok(bundle::BatchSetFederatedBundleResponse { results: vec![result] })
+        })
+        .serve(directory.path());
+    let run = on(&served, "experimental bundle show").await;
+    let warning = "Warning: experimental bundle show is deprecated, use bundle show -format spiffe\n";
+    assert_eq!((run.code, run.stderr.as_str()), (0, warning));
+    let line = format!("experimental bundle set -id spiffe://example.org -socketPath {}", served.socket.display());
+    let set = with(&line, &run.stdout, &[]).await;
+    assert_eq!((set.code, set.stdout.as_str()), (0, "bundle set.\n"), "{}", set.stderr);
+    let asked: bundle::BatchSetFederatedBundleRequest = served.asked(SET);
+    assert_eq!(asked.bundle[0].x509_authorities[0].asn1, authority.root().der());
+    let run = with(&format!("{line} -format pem"), &authority.root().to_pem(), &[]).await;
+    assert_eq!((run.code, run.stdout.as_str()), (0, "bundle set.\n"), "{}", run.stderr);
+}
+
+#[tokio::test]
 async fn bundles_of_others_have_a_banner_each() {
     let directory = TempDir::new().unwrap();
     let (authority, bundle) = bundles();
