@@ -107,6 +107,7 @@ pub struct FederationHandle(mpsc::Sender<Command>);
 enum Command {
     Refresh(TrustDomain, Waiter),
     Reload,
+    Updated(Vec<TrustDomain>),
 }
 
 type Waiter = oneshot::Sender<Result<(), RefreshError>>;
@@ -128,6 +129,13 @@ impl FederationHandle {
     pub fn reload(&self) {
         // A full queue reads them anyway.
         let _ = self.0.try_send(Command::Reload);
+    }
+
+    /// Has the relationships with `trust_domains` read again soon and fetched at once, also those in which nothing has
+    /// changed: whoever updates one wants its bundle.
+    pub fn updated(&self, trust_domains: Vec<TrustDomain>) {
+        // With a full queue what has changed is fetched anyway.
+        let _ = self.0.try_send(Command::Updated(trust_domains));
     }
 }
 
@@ -198,8 +206,10 @@ impl Federation {
                 () = shutdown.cancelled() => return,
                 Some(command) = self.commands.recv() => {
                     self.reload().await;
-                    if let Command::Refresh(trust_domain, waiter) = command {
-                        self.refresh(trust_domain, waiter);
+                    match command {
+                        Command::Refresh(trust_domain, waiter) => self.refresh(trust_domain, waiter),
+                        Command::Updated(trust_domains) => trust_domains.iter().for_each(|it| self.fetch_again(it)),
+                        Command::Reload => {}
                     }
                 }
                 changed = store.changed() => {
@@ -274,10 +284,12 @@ impl Federation {
             .filter(|relationship| bundles.iter().any(|changed| depends_on(relationship, changed)))
             .map(|relationship| relationship.trust_domain.clone())
             .collect();
-        for trust_domain in depending {
-            self.schedule.refresh(self.clock.now(), &trust_domain);
-            self.abort(&trust_domain);
-        }
+        depending.iter().for_each(|trust_domain| self.fetch_again(trust_domain));
+    }
+
+    fn fetch_again(&mut self, trust_domain: &TrustDomain) {
+        self.schedule.refresh(self.clock.now(), trust_domain);
+        self.abort(trust_domain);
     }
 
     fn abort(&mut self, trust_domain: &TrustDomain) {
@@ -337,10 +349,7 @@ impl Federation {
                 .filter(|other| depends_on(other, &trust_domain))
                 .map(|other| other.trust_domain.clone())
                 .collect();
-            for other in waiting {
-                self.schedule.refresh(self.clock.now(), &other);
-                self.abort(&other);
-            }
+            waiting.iter().for_each(|other| self.fetch_again(other));
         }
         for waiter in self.waiters.remove(&trust_domain).unwrap_or_default() {
             let _ = waiter.send(stored.as_ref().map(|_| ()).map_err(|reason| RefreshError::Failed(reason.clone())));

@@ -236,12 +236,12 @@ start_agent() { # site
 declare -A server_pid agent_pid server_environment
 
 # The two programs, each as its own user; the page must show quotes.
-start_quotes() { # trust domain of the broker, of the market
+start_quotes() { # site of the market, trust domain of the broker, of the market
     local as="setpriv --clear-groups --regid 4502 --reuid quotes-service" socket=SPIFFE_ENDPOINT_SOCKET=unix:///tmp/agent.sock
-    start stock quotes-service $as env $socket bin/stock-quotes-service --listen 0.0.0.0:8090 --client "spiffe://$1/webapp"
+    start "$1" quotes-service $as env $socket bin/stock-quotes-service --listen 0.0.0.0:8090 --client "spiffe://$2/webapp"
     quotes_pid=$last
     start broker webapp setpriv --clear-groups --regid 4501 --reuid webapp env $socket bin/broker-webapp --listen 0.0.0.0:8080 \
-        --quotes stock-quotes-service:8090 --service "spiffe://$2/quotes-service"
+        --quotes stock-quotes-service:8090 --service "spiffe://$3/quotes-service"
     webapp_pid=$last
 }
 page_lives() { broker curl -sf --max-time 2 http://localhost:8080/quotes.json | grep -q '"available":true'; }

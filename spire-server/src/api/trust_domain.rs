@@ -172,12 +172,16 @@ impl Service for TrustDomainService {
         let BatchUpdateFederationRelationshipRequest { federation_relationships, input_mask, output_mask } =
             request.into_inner();
         let mut results = Vec::with_capacity(federation_relationships.len());
+        let mut fetched_again = Vec::new();
         for given in &federation_relationships {
             let updated = self.update(given, input_mask.as_ref(), output_mask.as_ref()).await;
+            if updated.is_ok() {
+                fetched_again.extend(TrustDomain::parse_name_or_id(&given.trust_domain));
+            }
             let (status, federation_relationship) = outcome(updated);
             results.push(batch_update_federation_relationship_response::Result { status, federation_relationship });
         }
-        self.federation.reload();
+        self.federation.updated(fetched_again);
         Ok(Response::new(BatchUpdateFederationRelationshipResponse { results }))
     }
 
