@@ -77,7 +77,9 @@ impl Action for Set {
     }
 }
 
+/// Wraps what it does: the flags are the same.
 #[derive(Args, Debug)]
+#[group(id = "experimental bundle delete")]
 pub(super) struct Delete {
     #[command(flatten)]
     delete: bundle::Delete,
