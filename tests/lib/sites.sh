@@ -250,3 +250,39 @@ has_bundle() { # site, trust domain
 }
 # How often the log of a site's server has a line that matches.
 logged() { grep -cE -- "$2" "$work/$1/server.log"; }
+
+# --- whether the page ever has a gap
+
+watch_page() { # notes once in a while whether there are quotes
+    : >"$work/seen"
+    (while sleep 0.4; do if page_lives; then echo yes; else echo no; fi >>"$work/seen"; done) &
+    watcher=$!; pids+=("$watcher")
+}
+page_without_a_gap() {
+    stop "$watcher"
+    local yes no
+    yes=$(grep -c yes "$work/seen") no=$(grep -c no "$work/seen")
+    echo "    $yes looks at the page with fresh quotes, $no without"
+    [ "$no" = 0 ] || die "quotes were missing"
+    checks=$((checks + 1))
+}
+
+# --- who believes which CA
+
+roots() { at "$1" bin/spire-server bundle list -id "$2" | grep -c BEGIN; }
+# The keys of the roots that a site has of a trust domain, its own when none is named.
+keys() {
+    local pem=$work/$1/roots.pem
+    if [ -n "${2:-}" ]; then at "$1" bin/spire-server bundle list -id "$2"; else at "$1" bin/spire-server bundle show; fi >"$pem"
+    openssl crl2pkcs7 -nocrl -certfile "$pem" 2>/dev/null | openssl pkcs7 -print_certs -text -noout 2>/dev/null |
+        sed -n '/Subject Key Identifier/{n;s/[ :]//g;p}' | tr A-F a-f
+}
+# The key that has signed what the quotes service shows.
+signer() {
+    broker openssl s_client -connect stock-quotes-service:8090 </dev/null 2>/dev/null | openssl x509 -noout -text 2>/dev/null |
+        sed -n '/Authority Key Identifier/{n;s/[ :]//g;s/^keyid//;p}' | tr A-F a-f
+}
+active() { at "$1" bin/spire-server localauthority x509 show -output json | jq -r .active.authority_id; }
+# Whether a site has, or has no more, a root of a trust domain by its key.
+believes() { keys "$1" "$2" | grep -q "$3"; }
+believes_no_more() { ! believes "$@"; }
