@@ -25,6 +25,7 @@ pub(crate) fn server(site: &Site, other: &Site) -> String {
         bundle_endpoint {{
             address = "127.0.0.1"
             port = {bundle_port}
+            profile "https_spiffe" {{}}
         }}
         federates_with "{other_domain}" {{
             bundle_endpoint_url = "https://127.0.0.1:{other_port}"

@@ -15,6 +15,7 @@ mod steps;
 use std::error::Error;
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -62,7 +63,11 @@ async fn run(flags: &Flags) -> Result<()> {
         programs = Programs::find_or_build() => programs?,
         () = stop.requested() => return Ok(()),
     };
-    let directory = tempfile::Builder::new().prefix("spire-quickstart-").disable_cleanup(flags.keep).tempdir()?;
+    let directory = tempfile::Builder::new()
+        .prefix("spire-quickstart-")
+        .permissions(fs::Permissions::from_mode(0o700))
+        .disable_cleanup(flags.keep)
+        .tempdir()?;
     let mut processes = Processes::default();
     let outcome = tokio::select! {
         outcome = scenario(flags, &programs, directory.path(), &mut processes) => outcome,

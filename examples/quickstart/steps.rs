@@ -2,6 +2,7 @@
 
 use std::error::Error;
 use std::fs;
+use std::io::{self, Write as _};
 use std::path::Path;
 use std::time::Duration;
 
@@ -102,14 +103,12 @@ impl Steps<'_> {
                 }
             }
         };
-        match tokio::time::timeout(PATIENCE, asking).await {
-            Ok(printed) => say(&format!("    {}", printed.map_err(|err: Box<dyn Error>| err)?.trim_end())),
-            Err(_) => {
-                let tails = processes.tails();
-                let domain = site.trust_domain;
-                return Err(format!("{program} of {domain} is not healthy after {PATIENCE:?}\n{tails}").into());
-            }
-        }
+        let asked: std::result::Result<Result<String>, _> = tokio::time::timeout(PATIENCE, asking).await;
+        let Ok(printed) = asked else {
+            let (domain, tails) = (site.trust_domain, processes.tails());
+            return Err(format!("{program} of {domain} is not healthy after {PATIENCE:?}\n{tails}").into());
+        };
+        say(&format!("    {}", printed?.trim_end()));
         Ok(())
     }
 
@@ -139,9 +138,9 @@ fn show(site: &Site, program: &str, arguments: &[&str], redirection: &str) {
     say(&format!("{}> {program} {}{redirection}", site.name, arguments.join(" ")));
 }
 
-#[expect(clippy::print_stdout, reason = "a program for people")]
+/// Nobody may be listening any more, which is no reason to stop.
 pub(crate) fn say(line: &str) {
-    println!("{line}");
+    let _ = writeln!(io::stdout(), "{line}");
 }
 
 #[expect(clippy::print_stderr, reason = "a program for people")]

@@ -40,7 +40,8 @@ function makeRow(quote) {
 function draw(entry) {
   const low = Math.min(...entry.history);
   const span = Math.max(...entry.history) - low || 1;
-  const points = entry.history.map((price, index) => `${index},${(19 - 18 * (price - low) / span).toFixed(1)}`);
+  const left = HISTORY - entry.history.length;
+  const points = entry.history.map((price, index) => `${left + index},${(19 - 18 * (price - low) / span).toFixed(1)}`);
   entry.line.setAttribute("points", points.join(" "));
 }
 

@@ -19,7 +19,6 @@ mod endpoints;
 pub mod entries;
 mod error;
 pub mod federation;
-mod health;
 mod prune;
 pub mod ratelimit;
 mod server;

@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 /// The map says something of every library crate, and is not read when it is longer.
 const MAP: &str = "docs/ARCHITECTURE.md";
 const MAX_LINES: usize = 200;
+/// Names tests, and nothing else with an underscore.
+const TESTS: &str = "docs/SECURITY-TESTS.md";
 /// Where pages lie.
 const FOLDERS: &[&str] = &["", "docs", "docs/adr", "conformance", "benches"];
 
@@ -20,6 +22,9 @@ pub(crate) fn run(root: &Path) -> Result<(), String> {
         wrong.extend(problems(&page, &text, |path| root.join(path).exists()));
         if page == MAP {
             wrong.extend(crates_missing_in(&text));
+        }
+        if page == TESTS {
+            wrong.extend(unknown_functions(&text, &sources(root)?));
         }
     }
     if wrong.is_empty() { Ok(()) } else { Err(wrong.join("\n")) }
@@ -45,6 +50,31 @@ fn crates_missing_in(map: &str) -> Vec<String> {
     crate::check_layers::library_crates()
         .filter(|name| !map.contains(&format!("`{name}`")) && !map.contains(&format!("`{name}/`")))
         .map(|name| format!("{MAP}: says nothing of the crate {name}"))
+        .collect()
+}
+
+/// The text of all Rust files below `folder`, but for what is built or hidden.
+fn sources(folder: &Path) -> Result<String, String> {
+    let mut text = String::new();
+    for file in fs::read_dir(folder).map_err(|err| format!("failed to read {}: {err}", folder.display()))?.flatten() {
+        let (path, name) = (file.path(), file.file_name());
+        let skipped = name.as_encoded_bytes().starts_with(b".") || name == "target" || name == "gen";
+        if path.is_dir() && !skipped {
+            text.push_str(&sources(&path)?);
+        } else if path.extension().is_some_and(|end| end == "rs") {
+            text.push_str(&fs::read_to_string(&path).map_err(|err| format!("{}: {err}", path.display()))?);
+        }
+    }
+    Ok(text)
+}
+
+fn unknown_functions(page: &str, sources: &str) -> Vec<String> {
+    let words = page.split('`').skip(1).step_by(2);
+    let names = words
+        .filter(|word| word.contains('_') && word.bytes().all(|byte| byte == b'_' || byte.is_ascii_alphanumeric()));
+    names
+        .filter(|name| !sources.contains(&format!("fn {name}(")))
+        .map(|name| format!("{TESTS}: there is no test {name}"))
         .collect()
 }
 
@@ -88,6 +118,12 @@ mod tests {
         let text = "[map](ARCHITECTURE.md#where) [site](https://spiffe.io) [below](#here) ![picture](page.png)";
         let wrong = problems("docs/a.md", text, |path| path == Path::new("docs/ARCHITECTURE.md"));
         assert_eq!(wrong, ["docs/a.md:1: docs/page.png does not exist"]);
+    }
+
+    #[test]
+    fn a_test_that_does_not_exist_is_found() {
+        let wrong = unknown_functions("`a_test`, `gone_test`, `docs/a_b.md`, `word`", "async fn a_test() {}");
+        assert_eq!(wrong, ["docs/SECURITY-TESTS.md: there is no test gone_test"]);
     }
 
     #[test]

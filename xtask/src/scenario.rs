@@ -107,8 +107,9 @@ impl Page {
     fn fits_a_phone(&mut self, screenshot: Option<&Path>) -> Result<(), String> {
         let Some(browser) = &mut self.browser else { return Ok(()) };
         if let Some(file) = screenshot {
-            // Enough for lines to be drawn.
-            std::thread::sleep(Duration::from_secs(20));
+            browser.resize(900, 860, false)?;
+            // Until the lines show their minute.
+            std::thread::sleep(Duration::from_secs(60));
             browser.screenshot(file)?;
         }
         browser.resize(360, 740, true)?;

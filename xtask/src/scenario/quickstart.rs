@@ -37,7 +37,8 @@ impl Quickstart {
             ("Start it again: ", &mut restart_line),
         ];
         let mut wanted = Vec::from(wanted);
-        for line in BufReader::new(output).lines().map_while(Result::ok) {
+        let mut lines = BufReader::new(output).lines().map_while(Result::ok);
+        for line in lines.by_ref() {
             say(&format!("    {line}"));
             wanted.retain_mut(|(prefix, value)| match line.strip_prefix(*prefix) {
                 Some(rest) => {
@@ -54,6 +55,7 @@ impl Quickstart {
             let status = child.wait().map_err(|err| err.to_string())?;
             return Err(format!("quickstart ended before it had a page: {status}"));
         }
+        std::thread::spawn(move || lines.for_each(|line| say(&format!("    {line}"))));
         let page = page.trim_end_matches("/quotes").to_owned();
         let took = took.trim_end_matches(". Open").to_owned();
         Ok(Self { child, directory, page, took, service_pid, restart_line })
