@@ -8,6 +8,8 @@ use std::time::Duration;
 use rand_core::{OsRng, TryRngCore as _};
 use spiffe_core::tls::{Live, Settings};
 use spiffe_core::{BundleSet, SpiffeId, Ttl};
+use spire_runtime::health::HealthCheck;
+use spire_runtime::telemetry::Metrics;
 use spire_runtime::{Backoff, Clock, Logging, SystemClock, Tasks, rustls_time};
 use tokio_util::sync::DropGuard;
 use tonic::Code;
@@ -20,16 +22,20 @@ use crate::client::{Connector, Dial, ServerClient, Tcp};
 use crate::config::Config;
 use crate::endpoints::Endpoints;
 use crate::error::Error;
+use crate::health;
 use crate::identity::{AgentSvid, Identity, Means};
 use crate::manager::{Manager, Parts};
 use crate::storage::Storage;
 use crate::sync::Driver;
+use crate::telemetry;
 use crate::workload::Attestors;
 
 /// How long attestation is tried for before the agent gives up.
 const ATTESTATION_BUDGET: Ttl = Ttl::from_minutes(1);
 /// The same where the agent may begin anew when it does not trust the server.
 const PATIENT_BUDGET: Ttl = Ttl::from_hours(24);
+/// What the agent calls its version.
+const VERSION: &str = env!("CARGO_PKG_VERSION");
 const FIRST_RETRY: Duration = Duration::from_secs(5);
 
 /// An agent that runs. Dropping it ends it at once; [`Self::shutdown`] lets calls under way finish.
@@ -132,6 +138,7 @@ impl AgentBuilder {
         let started = self.clock.now();
         let tasks = Tasks::new();
         let end_when_dropped = tasks.shutdown_token().drop_guard();
+        let metrics = self.telemetry(&tasks).await?;
         let attestors = Attestors::from_config(&self.config.plugins.workload_attestors)?;
         let storage = Storage::open(&self.config.data_dir).await?;
         let mut distrust = Distrust::new(self.config.rebootstrap, storage.clone(), Arc::clone(&self.clock));
@@ -174,6 +181,13 @@ impl AgentBuilder {
             }
         });
         tasks.spawn_until_shutdown(manager.clone().follow_agent());
+        let (clock, counted) = (Arc::clone(&endpoints.clock), manager.clone());
+        tasks.spawn_until_shutdown(telemetry::report_counts(metrics, counted, Arc::clone(&clock)));
+        if let Some(health_checks) = &self.config.health_checks {
+            let check: Arc<dyn HealthCheck> = Arc::new(health::WorkloadApi::new(&self.config.workload_api));
+            let started = spire_runtime::health::start(health_checks, vec![check], clock, &tasks).await;
+            started.map_err(|err| Error::Config { section: "health_checks", reason: err.to_string() })?;
+        }
         tracing::info!(agent_id = %manager.agent_id(), "Starting agent APIs");
         Ok(Agent {
             manager,
@@ -181,6 +195,13 @@ impl AgentBuilder {
             tasks,
             _end_when_dropped: end_when_dropped,
         })
+    }
+
+    async fn telemetry(&self, tasks: &Tasks) -> Result<Metrics, Error> {
+        let (config, clock) = (&self.config.telemetry, Arc::clone(&self.clock));
+        let trust_domain = self.config.trust_domain.as_str();
+        let started = spire_runtime::telemetry::start(config, VERSION, trust_domain, clock, tasks).await;
+        started.map_err(|err| Error::Config { section: "telemetry.Prometheus", reason: err.to_string() })
     }
 
     async fn means(&self, storage: Storage) -> Result<Means, Error> {

@@ -17,11 +17,13 @@ pub mod config;
 pub mod endpoints;
 mod error;
 mod follow;
+mod health;
 mod identity;
 mod manager;
 mod remote;
 pub mod storage;
 mod sync;
+mod telemetry;
 pub mod workload;
 
 pub use agent::{Agent, AgentBuilder};

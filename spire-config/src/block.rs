@@ -366,13 +366,15 @@ fn joined(path: &str, name: &str) -> String {
     if path.is_empty() { name.to_owned() } else { format!("{path}.{name}") }
 }
 
-/// Whether one is the other with one letter more, less, or different.
+/// Whether one is the other with one letter more, less, or different, or with two next to each other swapped.
 fn similar(known: &str, written: &str) -> bool {
     let (known, written) = (known.as_bytes(), written.as_bytes());
     let same_start = known.iter().zip(written).take_while(|(a, b)| a == b).count();
     let (known, written) = (known.get(same_start..).unwrap_or_default(), written.get(same_start..).unwrap_or_default());
     let tail = |text: &[u8]| text.get(1..).map(<[u8]>::to_vec).unwrap_or_default();
-    known == tail(written) || tail(known) == written || tail(known) == tail(written)
+    let swapped =
+        matches!((known, written), ([a, b, rest @ ..], [c, d, others @ ..]) if (a, b, rest) == (d, c, others));
+    swapped || known == tail(written) || tail(known) == written || tail(known) == tail(written)
 }
 
 /// With `0x`, `0o`, `0b` and a leading zero as Go reads them.
@@ -417,9 +419,13 @@ mod tests {
 
     #[test]
     fn one_letter_off_is_similar() {
-        for (written, expected) in
-            [("trust_domian", false), ("trust_domai", true), ("trust_domainn", true), ("x", false)]
-        {
+        for (written, expected) in [
+            ("trust_domian", true),
+            ("turst_domian", false),
+            ("trust_domai", true),
+            ("trust_domainn", true),
+            ("x", false),
+        ] {
             assert_eq!(similar("trust_domain", written), expected, "{written}");
         }
         assert!(similar("bind_port", "bind-port"));

@@ -85,5 +85,8 @@ fn prometheus(block: &Block<'_>) -> PrometheusConfig {
     if !matches!(host.as_str(), "localhost" | "127.0.0.1" | "::1") {
         block.warning("host", "metrics are served in plain text to whoever reaches this address");
     }
+    if !block.has("port") {
+        block.error("port", "port must be configured");
+    }
     PrometheusConfig { host, port: block.number("port").unwrap_or_default() }
 }

@@ -10,6 +10,8 @@ pub mod clock;
 #[cfg(feature = "config-file")]
 pub mod config_file;
 pub mod health;
+#[cfg(feature = "listeners")]
+mod http_endpoint;
 pub mod log;
 pub mod process;
 #[cfg(feature = "sim")]

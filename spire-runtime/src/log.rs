@@ -339,7 +339,7 @@ fn quoted(value: &str) -> String {
 }
 
 /// A JSON string. Control characters are escaped, so that nobody forges a line.
-fn json(text: &str) -> String {
+pub(crate) fn json(text: &str) -> String {
     let mut quoted = String::with_capacity(text.len() + 2);
     quoted.push('"');
     for character in text.chars() {

@@ -19,6 +19,7 @@ mod endpoints;
 pub mod entries;
 mod error;
 pub mod federation;
+mod health;
 mod prune;
 pub mod ratelimit;
 mod server;

@@ -21,6 +21,7 @@ use spire_api::proto::trustdomain::trust_domain_server::TrustDomainServer;
 use spire_ca::rotation::Policy;
 use spire_ca::upstream::UpstreamAuthority;
 use spire_datastore::DataStore;
+use spire_runtime::telemetry::{self, Metrics};
 use spire_runtime::{Clock, Logging, SystemClock, Tasks, rustls_time};
 use spire_types::entry::uuid_v4;
 use tokio::net::TcpListener;
@@ -49,6 +50,7 @@ use crate::endpoints::{self, Ends, tcp};
 use crate::entries::EntryCache;
 use crate::error::Error;
 use crate::federation::{self, FederationHandle, StoredOwnBundle};
+use crate::health;
 use crate::prune;
 use crate::ratelimit::{RateLimiters, RateLimits};
 
@@ -109,6 +111,8 @@ impl Server {
     }
 }
 
+/// What the server calls its version.
+const VERSION: &str = env!("CARGO_PKG_VERSION");
 /// How long tasks may take after connections were cut.
 const CUT_GRACE: Duration = Duration::from_secs(2);
 
@@ -228,6 +232,7 @@ impl Parts {
         tasks: &Tasks,
         cut: &CancellationToken,
     ) -> Result<Option<SocketAddr>, Error> {
+        let metrics = self.telemetry(tasks).await?;
         let identity = ServerIdentity::start(
             &self.config.trust_domain,
             self.config.svids.x509_ttl,
@@ -283,6 +288,7 @@ impl Parts {
             clock: Arc::clone(&self.clock),
             admin_ids: self.config.admin_ids.clone(),
             audit: self.config.audit_log,
+            metrics,
         });
         let ends = Ends { shutdown: tasks.shutdown_token(), cut: cut.clone() };
         let agents = self.routes(&federation).add_service(RegistryServer::new(FollowService::new(
@@ -295,7 +301,23 @@ impl Parts {
         let serving = endpoints::serve_tcp(listeners.tcp, tls, agents, Arc::clone(&guard), ends.clone());
         tasks.spawn("TCP endpoint", serving);
         tasks.spawn("socket endpoint", endpoints::serve_uds(listeners.uds, administrators, guard, ends));
+        self.health_checks(tasks).await?;
         Ok(bundle_endpoint_address)
+    }
+
+    async fn telemetry(&self, tasks: &Tasks) -> Result<Metrics, Error> {
+        let (config, clock) = (&self.config.telemetry, Arc::clone(&self.clock));
+        let started = telemetry::start(config, VERSION, self.config.trust_domain.as_str(), clock, tasks).await;
+        started.map_err(|source| Error::Bind { address: "telemetry.Prometheus".to_owned(), source })
+    }
+
+    async fn health_checks(&self, tasks: &Tasks) -> Result<(), Error> {
+        let Some(config) = &self.config.health_checks else { return Ok(()) };
+        let (socket, trust_domain) = (self.config.socket_path.clone(), &self.config.trust_domain);
+        let (store, clock) = (Arc::clone(&self.store), Arc::clone(&self.clock));
+        let checks = health::checks(socket, trust_domain, &self.authority, store, Arc::clone(&clock))?;
+        let started = spire_runtime::health::start(config, checks, clock, tasks).await;
+        started.map_err(|source| Error::Bind { address: "health_checks".to_owned(), source })
     }
 
     /// The services of both endpoints.

@@ -58,8 +58,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("xtask", &[]),
 ];
 
-/// The only crates that may name tonic: the wire, the two compositions, the command line, the Workload API, the nested
-/// upstream, and programs that measure or show.
+/// The only crates that may name tonic: the wire, the two compositions, the command line, the Workload API, and programs that call them.
 const MAY_USE_TONIC: &[&str] =
     &["spire-api", "spire-ca", "workload-api", "spire-server", "spire-agent", "spire-cli", "examples", "benches"];
 

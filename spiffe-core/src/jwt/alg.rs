@@ -4,16 +4,24 @@ use crate::key::{PublicKeyKind, SignatureAlgorithm};
 
 /// Standard: JWT-SVID §2.1. There is no other, "none" and the symmetric ones least of all.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[expect(missing_docs, reason = "the names of RFC 7518 §3.1")]
 pub enum JwtAlgorithm {
+    /// RSA PKCS#1 v1.5 with SHA-256.
     Rs256,
+    /// RSA PKCS#1 v1.5 with SHA-384.
     Rs384,
+    /// RSA PKCS#1 v1.5 with SHA-512.
     Rs512,
+    /// ECDSA on P-256 with SHA-256.
     Es256,
+    /// ECDSA on P-384 with SHA-384.
     Es384,
+    /// ECDSA on P-521 with SHA-512.
     Es512,
+    /// RSA-PSS with SHA-256.
     Ps256,
+    /// RSA-PSS with SHA-384.
     Ps384,
+    /// RSA-PSS with SHA-512.
     Ps512,
 }
 

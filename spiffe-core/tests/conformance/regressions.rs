@@ -220,3 +220,35 @@ fn java_spiffe_okp_keys_are_skipped_and_private_ones_reported() {
     hold(&["BV-24", "BV-25", "BV-29"]);
     assert!(serde_json::to_string(&Jwk::default()).is_ok());
 }
+
+proptest::proptest! {
+    /// CVE-2021-27099 for every attribute: what is made of it is refused, or stays below the template.
+    #[test]
+    fn cve_2021_27099_for_every_attribute(attribute in "\\PC{0,12}|[./%a-z\\\\]{0,8}") {
+        let name = TrustDomain::parse("example.org").unwrap();
+        if let Ok(id) = SpiffeId::from_segments(&name, ["spire", "agent", &attribute, "x"]) {
+            let expected = format!("spiffe://example.org/spire/agent/{attribute}/x");
+            proptest::prop_assert_eq!(id.as_str(), &expected);
+            proptest::prop_assert_eq!(SpiffeId::parse(&expected), Ok(id));
+            proptest::prop_assert!(!attribute.contains(['/', '%', '\\']));
+        }
+    }
+
+    /// Whatever authorities a bundle has, it reads as it prints.
+    #[test]
+    fn a_bundle_reads_as_it_prints(roots in 0_usize..4, keys in 0_usize..4, sequence: u64, hint in 1_u64..1_000_000) {
+        let mut bundle = spiffe_core::Bundle::new(TrustDomain::parse("example.org").unwrap());
+        for _ in 0..roots {
+            bundle.x509_authorities.extend(TestAuthority::new("example.org").bundle().x509_authorities);
+        }
+        for index in 0..keys {
+            let key = TestAuthority::new("example.org").bundle().jwt_authorities[0].clone();
+            bundle.jwt_authorities.push(spiffe_core::JwtAuthority { key_id: format!("k{index}"), ..key });
+        }
+        bundle.sequence_number = sequence;
+        bundle.refresh_hint = Some(Ttl::from_secs(hint));
+        let parsed = spiffe_core::Bundle::parse_document(bundle.trust_domain.clone(), bundle.to_document().as_bytes()).unwrap();
+        proptest::prop_assert_eq!(&parsed.bundle, &bundle);
+        proptest::prop_assert!(parsed.problems.is_empty() && parsed.skipped == 0);
+    }
+}

@@ -41,13 +41,10 @@ pub struct CacheConfig {
     /// `experimental.cache_reload_interval`: how often another server's writes to the same datastore are looked for. What
     /// this server writes counts at once.
     pub reload_interval: Duration,
-    /// `max_attested_node_info_staleness`: how long what is known of an attested node may be used without asking the
-    /// datastore; zero asks each time.
-    pub node_staleness: Duration,
 }
 
 impl Default for CacheConfig {
     fn default() -> Self {
-        Self { reload_interval: Duration::from_secs(5), node_staleness: Duration::ZERO }
+        Self { reload_interval: Duration::from_secs(5) }
     }
 }

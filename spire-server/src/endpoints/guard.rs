@@ -11,7 +11,9 @@ use spire_api::proto::types::permission_denied_details::Reason;
 use spire_api::status;
 use spire_datastore::DataStore;
 use spire_runtime::Clock;
+use spire_runtime::telemetry::{Metrics, rpc_key};
 use spire_types::entry::uuid_v4;
+use tokio::time::Instant;
 use tonic::body::Body;
 use tonic::{Code, Status};
 use tower::{Layer, Service};
@@ -33,6 +35,8 @@ pub(crate) struct Guard {
     pub(crate) admin_ids: Vec<SpiffeId>,
     /// Whether every call is noted.
     pub(crate) audit: bool,
+    /// Where calls are counted.
+    pub(crate) metrics: Metrics,
 }
 
 impl Guard {
@@ -110,6 +114,41 @@ impl Guard {
     }
 }
 
+impl Guard {
+    /// Counts a call. For a response in parts it counts with the first one.
+    fn count(&self, method: &str, code: Code, began: Instant) {
+        // Nobody makes up names of metrics.
+        if self.metrics.is_enabled() && authz::allowed(method).is_some() {
+            let key = rpc_key(method);
+            let key: Vec<&str> = key.iter().map(String::as_str).collect();
+            self.metrics.call(&key, &[], code_name(code), began.elapsed());
+        }
+    }
+}
+
+/// The code as Go writes it.
+fn code_name(code: Code) -> &'static str {
+    match code {
+        Code::Ok => "OK",
+        Code::Cancelled => "Canceled",
+        Code::Unknown => "Unknown",
+        Code::InvalidArgument => "InvalidArgument",
+        Code::DeadlineExceeded => "DeadlineExceeded",
+        Code::NotFound => "NotFound",
+        Code::AlreadyExists => "AlreadyExists",
+        Code::PermissionDenied => "PermissionDenied",
+        Code::ResourceExhausted => "ResourceExhausted",
+        Code::FailedPrecondition => "FailedPrecondition",
+        Code::Aborted => "Aborted",
+        Code::OutOfRange => "OutOfRange",
+        Code::Unimplemented => "Unimplemented",
+        Code::Internal => "Internal",
+        Code::Unavailable => "Unavailable",
+        Code::DataLoss => "DataLoss",
+        Code::Unauthenticated => "Unauthenticated",
+    }
+}
+
 fn denial(method: &str) -> String {
     format!("authorization denied for method {method}")
 }
@@ -171,6 +210,7 @@ where
         // Without the transport's word nobody is known.
         let caller = request.extensions().get::<Caller>().cloned().unwrap_or(Caller::Unauthenticated { address: None });
         let span = span(&method, &caller);
+        let began = Instant::now();
         let answer = async move {
             let role = match guard.admit(&method, &caller).await {
                 Ok(role) => role,
@@ -178,18 +218,19 @@ where
                     if guard.audit {
                         audit::record(&method, &caller, None, refused.code(), refused.message());
                     }
+                    guard.count(&method, refused.code(), began);
                     return Ok(refused.into_http());
                 }
             };
             tracing::Span::current().record("authorized_as", role.as_str());
             request.extensions_mut().insert(role.clone());
             let response = inner.call(request).await?;
+            let status = Status::from_header_map(response.headers());
+            let (code, message) = status.as_ref().map_or((Code::Ok, ""), |status| (status.code(), status.message()));
             if guard.audit {
-                let status = Status::from_header_map(response.headers());
-                let (code, message) =
-                    status.as_ref().map_or((Code::Ok, ""), |status| (status.code(), status.message()));
                 audit::record(&method, &caller, Some(&role), code, message);
             }
+            guard.count(&method, code, began);
             Ok(response)
         };
         Box::pin(answer.instrument(span))

@@ -92,8 +92,10 @@ fn decode(root: &Block<'_>, overrides: &Overrides) -> Option<Config> {
     for key in ["profiling_enabled", "profiling_port", "profiling_freq", "profiling_names"] {
         server.without_effect(key, "there are no profiles of a Go program here");
     }
-    let mut cache = experimental.cache;
-    cache.node_staleness = server.duration("max_attested_node_info_staleness").unwrap_or_default();
+    if server.duration("max_attested_node_info_staleness").is_some() {
+        let reason = "what is known of nodes is in memory and never stale";
+        server.without_effect("max_attested_node_info_staleness", reason);
+    }
     Some(Config {
         trust_domain: trust_domain?,
         bind_address,
@@ -106,7 +108,7 @@ fn decode(root: &Block<'_>, overrides: &Overrides) -> Option<Config> {
         audit_log,
         rate_limits,
         prune_nodes,
-        cache,
+        cache: experimental.cache,
         agent_spiffe_id_as_selector: experimental.agent_spiffe_id_as_selector,
         federation,
         plugins: plugins?,

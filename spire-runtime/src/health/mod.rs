@@ -1,5 +1,11 @@
 //! `health_checks`: over HTTP, whether the process lives and is ready.
 
+#[cfg(feature = "listeners")]
+mod listener;
+
+#[cfg(feature = "listeners")]
+pub use listener::{Details, Health, HealthCheck, HealthListener, start};
+
 /// Where to ask, as SPIRE configures it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HealthConfig {

@@ -1,5 +1,15 @@
 //! `telemetry`: what is measured, and for whom.
 
+mod metrics;
+#[cfg(feature = "listeners")]
+mod prometheus;
+mod rpc;
+
+pub use metrics::Metrics;
+#[cfg(feature = "listeners")]
+pub use prometheus::{PrometheusListener, start};
+pub use rpc::rpc_key;
+
 /// What is told to whom, as SPIRE configures it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TelemetryConfig {
@@ -11,9 +21,10 @@ pub struct TelemetryConfig {
     pub trust_domain_label: bool,
     /// `EnableHostnameLabel`
     pub hostname_label: bool,
-    /// `AllowedPrefixes`: where there are any, only metrics that begin with one of them are kept.
+    /// `AllowedPrefixes`: metrics that begin with one of them are kept, unless a longer one blocks them. Parts are joined
+    /// by dots, and the first is [`Self::prefix`].
     pub allowed_prefixes: Vec<String>,
-    /// `BlockedPrefixes`: metrics that begin with one of them are dropped, unless a longer one allows them.
+    /// `BlockedPrefixes`: metrics that begin with one of them are dropped, unless a longer one keeps them.
     pub blocked_prefixes: Vec<String>,
     /// `AllowedLabels`: where there are any, only these are kept.
     pub allowed_labels: Vec<String>,
