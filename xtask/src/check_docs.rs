@@ -78,7 +78,7 @@ fn unknown_functions(page: &str, sources: &str) -> Vec<String> {
         .collect()
 }
 
-/// Paths in backquotes are meant from the workspace's folder, targets of links from the page's.
+/// Paths in backquotes are meant from the workspace's folder or the page's, targets of links from the page's.
 fn problems(page: &str, text: &str, exists: impl Fn(&Path) -> bool) -> Vec<String> {
     let mut wrong = Vec::new();
     let lines = text.lines().count();
@@ -88,7 +88,8 @@ fn problems(page: &str, text: &str, exists: impl Fn(&Path) -> bool) -> Vec<Strin
     let folder = Path::new(page).parent().unwrap_or(Path::new(""));
     for (number, line) in text.lines().enumerate() {
         // Odd pieces between backquotes are code.
-        let named = line.split('`').skip(1).step_by(2).filter(|code| looks_like_a_path(code)).map(PathBuf::from);
+        let named = line.split('`').skip(1).step_by(2).filter(|code| looks_like_a_path(code));
+        let named = named.filter(|path| !exists(&folder.join(path))).map(PathBuf::from);
         let links = line.split("](").skip(1).filter_map(|rest| rest.split([')', '#']).next());
         let linked = links.filter(|link| !link.is_empty() && !link.contains(':')).map(|link| folder.join(link));
         let missing = named.chain(linked).filter(|path| !exists(path));
