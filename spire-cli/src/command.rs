@@ -32,6 +32,8 @@ pub(crate) struct Command {
     define: fn() -> clap::Command,
     /// `None` for what only the binary can do.
     run: Option<Run>,
+    /// Whether the help of the program speaks of it.
+    listed: bool,
 }
 
 impl Command {
@@ -41,6 +43,7 @@ impl Command {
             synopsis: A::SYNOPSIS,
             usage: A::NAME,
             define: || A::augment_args(bare(A::NAME)),
+            listed: true,
             run: Some(|matches, terminal| {
                 Box::pin(async move {
                     let action = A::from_arg_matches(&matches).map_err(|err| Error::refused(err.to_string()))?;
@@ -52,12 +55,17 @@ impl Command {
 
     /// One that the binary carries out itself, given its flags.
     pub(crate) fn left_to_binary<F: Args>(name: &'static str, synopsis: &'static str) -> Self {
-        Self { name, synopsis, usage: name, define: || F::augment_args(bare("run")), run: None }
+        Self { name, synopsis, usage: name, define: || F::augment_args(bare("run")), run: None, listed: true }
     }
 
     /// The same command under another name in its own usage.
     pub(crate) fn called(self, usage: &'static str) -> Self {
         Self { usage, ..self }
+    }
+
+    /// The same command for those who know it from of old.
+    pub(crate) fn unlisted(self) -> Self {
+        Self { listed: false, ..self }
     }
 
     /// Panics when clap finds fault with the definition.
@@ -198,7 +206,7 @@ impl Program {
     /// The words that may follow `prefix`, with what is known of each.
     fn listing(&self, prefix: &str) -> String {
         let mut next: BTreeMap<&str, &str> = BTreeMap::new();
-        for command in &self.commands {
+        for command in self.commands.iter().filter(|command| command.listed || !prefix.is_empty()) {
             let Some(rest) = command.name.strip_prefix(prefix) else { continue };
             match rest.split_once(' ') {
                 None => {
