@@ -1,11 +1,20 @@
 //! The configuration files, as the tutorial has them.
 
 use crate::site::Site;
+use crate::web::{self, Web};
 
-/// `server.conf` of a site that federates with another by `https_spiffe`.
-pub(crate) fn server(site: &Site, other: &Site) -> String {
+/// `server.conf` of a site that federates with another: by `https_spiffe`, but for the broker's endpoint where that is
+/// certified in the Web PKI.
+pub(crate) fn server(site: &Site, other: &Site, web: Option<&Web>) -> String {
     let Site { name, trust_domain, server_port, bundle_port, .. } = site;
     let (other_domain, other_port) = (other.trust_domain, other.bundle_port);
+    let served = web.filter(|_| site.is_broker()).map_or_else(|| "\"https_spiffe\" {}".to_owned(), Web::profile);
+    let (other_host, fetched) = if web.is_some() && other.is_broker() {
+        (web::NAME, "\"https_web\" {}".to_owned())
+    } else {
+        let id = format!("spiffe://{other_domain}/spire/server");
+        ("127.0.0.1", format!("\"https_spiffe\" {{\n                endpoint_spiffe_id = \"{id}\"\n            }}"))
+    };
     format!(
         r#"server {{
     bind_address = "127.0.0.1"
@@ -25,13 +34,11 @@ pub(crate) fn server(site: &Site, other: &Site) -> String {
         bundle_endpoint {{
             address = "127.0.0.1"
             port = {bundle_port}
-            profile "https_spiffe" {{}}
+            profile {served}
         }}
         federates_with "{other_domain}" {{
-            bundle_endpoint_url = "https://127.0.0.1:{other_port}"
-            bundle_endpoint_profile "https_spiffe" {{
-                endpoint_spiffe_id = "spiffe://{other_domain}/spire/server"
-            }}
+            bundle_endpoint_url = "https://{other_host}:{other_port}"
+            bundle_endpoint_profile {fetched}
         }}
     }}
 }}

@@ -11,6 +11,7 @@ mod process;
 mod programs;
 mod site;
 mod steps;
+mod web;
 
 use std::error::Error;
 use std::fs;
@@ -28,6 +29,7 @@ use crate::process::Processes;
 use crate::programs::Programs;
 use crate::site::Site;
 use crate::steps::{Steps, complain, say};
+use crate::web::Web;
 
 /// Starts two federated trust domains on this machine: broker.example, whose web application shows a page of stock
 /// quotes, and stockmarket.example, whose service it asks for them over mutual TLS.
@@ -36,6 +38,10 @@ struct Flags {
     /// Leave the files (configurations, databases, logs) where they are
     #[arg(long)]
     keep: bool,
+    /// Have the Web PKI certify the broker's bundle endpoint: by ACME against pebble where that is installed, by a local
+    /// root otherwise
+    #[arg(long)]
+    https_web: bool,
     /// Port of the page; without it 8080, or a free one where that is taken
     #[arg(long, value_name = "PORT")]
     port: Option<u16>,
@@ -108,11 +114,17 @@ async fn scenario(flags: &Flags, programs: &Programs, directory: &Path, processe
     let steps = Steps { programs, directory };
     say(&format!("cd {}\nPATH={}:$PATH", directory.display(), programs.directory().display()));
 
+    let web = match flags.https_web {
+        true => Some(Web::prepare(&steps, processes, &broker).await?),
+        false => None,
+    };
     steps.title("Start the servers, each with a federation endpoint and the address of the other's");
     for (site, other) in [(&broker, &stockmarket), (&stockmarket, &broker)] {
         fs::create_dir(directory.join(site.name))?;
-        fs::write(directory.join(site.file("server.conf")), config::server(site, other))?;
-        steps.start(processes, site, "server", "spire-server", &["run", "-config", &site.file("server.conf")])?;
+        fs::write(directory.join(site.file("server.conf")), config::server(site, other, web.as_ref()))?;
+        let environment = web.as_ref().map(|web| web.environment(site));
+        let run = ["run", "-config", &site.file("server.conf")];
+        steps.start_with(environment, processes, site, "server", "spire-server", &run)?;
     }
     for site in [&broker, &stockmarket] {
         steps.until_healthy(processes, site, "spire-server", &site.server_socket()).await?;
@@ -128,6 +140,11 @@ async fn scenario(flags: &Flags, programs: &Programs, directory: &Path, processe
 
     steps.title("Bootstrap federation: each server gets the other's bundle once, and refreshes it itself from then on");
     for (from, to) in [(&broker, &stockmarket), (&stockmarket, &broker)] {
+        if web.is_some() && from.is_broker() {
+            // Believed by its certificate: nothing needs to be set.
+            Web::fetch(&steps, processes, to, from).await?;
+            continue;
+        }
         let bundle = format!("{}.bundle", from.trust_domain);
         let show = ["bundle", "show", "-format", "spiffe", "-socketPath", &from.server_socket()];
         steps.command_into(from, "spire-server", &show, &bundle).await?;

@@ -30,6 +30,11 @@ impl Site {
         ))
     }
 
+    /// Whether it is the one with the page.
+    pub(crate) fn is_broker(&self) -> bool {
+        self.name == "broker"
+    }
+
     /// A file of this site, as commands name it from the scenario's directory.
     pub(crate) fn file(&self, name: &str) -> String {
         format!("{}/{name}", self.name)
@@ -50,7 +55,7 @@ impl Site {
 }
 
 /// Ports that nobody listens on, all different.
-fn free_ports<const N: usize>() -> Result<[u16; N]> {
+pub(crate) fn free_ports<const N: usize>() -> Result<[u16; N]> {
     let listeners = [(); N].map(|()| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)));
     let mut ports = [0; N];
     for (port, listener) in ports.iter_mut().zip(&listeners) {

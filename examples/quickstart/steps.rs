@@ -37,9 +37,37 @@ impl Steps<'_> {
         program: &str,
         arguments: &[&str],
     ) -> Result<()> {
-        show(site, program, arguments, " &");
+        self.start_with(None, processes, site, role, program, arguments)
+    }
+
+    /// The same, with something in its environment.
+    pub(crate) fn start_with(
+        &self,
+        environment: Option<(&str, &str)>,
+        processes: &mut Processes,
+        site: &Site,
+        role: &str,
+        program: &str,
+        arguments: &[&str],
+    ) -> Result<()> {
+        let shown = environment.map_or_else(|| program.to_owned(), |(name, value)| format!("{name}={value} {program}"));
+        show(site, &shown, arguments, " &");
         let log = self.directory.join(site.file(&format!("{role}.log")));
-        processes.start(format!("{program} of {}", site.trust_domain), self.invocation(program, arguments), log)?;
+        let mut command = self.invocation(program, arguments);
+        command.envs(environment);
+        processes.start(format!("{program} of {}", site.trust_domain), command, log)?;
+        Ok(())
+    }
+
+    /// Starts a program that is installed on this machine, with its output in the folder `web`.
+    pub(crate) fn start_tool(&self, processes: &mut Processes, program: &str, arguments: &[&str]) -> Result<()> {
+        let quoted = arguments.iter().map(|word| if word.is_empty() { "\"\"" } else { word });
+        say(&format!("web> {program} {} &", quoted.collect::<Vec<_>>().join(" ")));
+        let mut command = Command::new(program);
+        // Pebble waits up to fifteen seconds before it looks, to be more like the real ones.
+        command.args(arguments).current_dir(self.directory).env("PEBBLE_VA_NOSLEEP", "1");
+        let log = self.directory.join(format!("web/{program}.log"));
+        processes.start(program.to_owned(), command, log)?;
         Ok(())
     }
 
@@ -84,7 +112,7 @@ impl Steps<'_> {
         Ok(())
     }
 
-    /// Asks until the answer is good, a process has ended or patience has.
+    /// Asks until the answer is good.
     pub(crate) async fn until_healthy(
         &self,
         processes: &mut Processes,
@@ -92,21 +120,32 @@ impl Steps<'_> {
         program: &str,
         socket: &str,
     ) -> Result<()> {
-        let arguments = ["healthcheck", "-socketPath", socket];
-        show(site, program, &arguments, "");
+        self.until_done(processes, site, program, &["healthcheck", "-socketPath", socket], PATIENCE).await
+    }
+
+    /// Runs a command until it succeeds, a process has ended or patience has.
+    pub(crate) async fn until_done(
+        &self,
+        processes: &mut Processes,
+        site: &Site,
+        program: &str,
+        arguments: &[&str],
+        patience: Duration,
+    ) -> Result<()> {
+        show(site, program, arguments, "");
         let asking = async {
             loop {
                 processes.all_alive()?;
-                match self.output(program, &arguments).await {
+                match self.output(program, arguments).await {
                     Ok(printed) => return Ok(printed),
                     Err(_) => tokio::time::sleep(GLANCE).await,
                 }
             }
         };
-        let asked: std::result::Result<Result<String>, _> = tokio::time::timeout(PATIENCE, asking).await;
+        let asked: std::result::Result<Result<String>, _> = tokio::time::timeout(patience, asking).await;
         let Ok(printed) = asked else {
-            let (domain, tails) = (site.trust_domain, processes.tails());
-            return Err(format!("{program} of {domain} is not healthy after {PATIENCE:?}\n{tails}").into());
+            let (command, domain, tails) = (arguments.join(" "), site.trust_domain, processes.tails());
+            return Err(format!("{program} {command} of {domain} does not succeed within {patience:?}\n{tails}").into());
         };
         say(&format!("    {}", printed?.trim_end()));
         Ok(())
