@@ -8,6 +8,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     fmt::{self, Debug},
     sync::Arc,
+    time::Duration,
 };
 
 use async_trait::async_trait;
@@ -17,11 +18,12 @@ use spire_federation::{
     fetch::{Fetched, Fetcher},
     schedule::{Fetch, Outcome, Schedule},
 };
-use spire_runtime::Clock;
+use spire_runtime::{Clock, telemetry::Metrics};
 use spire_types::{EndpointProfile, ErrorKind, FederationRelationship};
 use tokio::{
     sync::{mpsc, oneshot},
     task::{AbortHandle, JoinError, JoinSet},
+    time::Instant,
 };
 use tokio_util::sync::CancellationToken;
 
@@ -155,6 +157,7 @@ pub struct Federation {
     /// When the relationships are read again, after they could not be.
     reload_at: Timestamp,
     waiters: BTreeMap<TrustDomain, Vec<Waiter>>,
+    metrics: Metrics,
 }
 
 /// A fetch that has ended.
@@ -163,6 +166,7 @@ struct Ended {
     /// What was at hand of this trust domain when it began.
     at_hand: Option<Arc<Bundle>>,
     result: Result<Fetched, String>,
+    took: Duration,
 }
 
 impl Federation {
@@ -189,8 +193,15 @@ impl Federation {
             running: BTreeMap::new(),
             reload_at: Timestamp::MAX,
             waiters: BTreeMap::new(),
+            metrics: Metrics::disabled(),
         };
         (driver, FederationHandle(sender))
+    }
+
+    /// Counts fetches in `metrics`.
+    #[must_use]
+    pub fn with_metrics(self, metrics: Metrics) -> Self {
+        Self { metrics, ..self }
     }
 
     /// Runs until `shutdown`; fetches under way are dropped then.
@@ -306,8 +317,9 @@ impl Federation {
         let task = self.fetches.spawn({
             let fetch = fetch.clone();
             async move {
+                let began = Instant::now();
                 let (at_hand, result) = perform(&*store, &fetcher, &fetch.relationship).await;
-                Ended { fetch, at_hand, result }
+                Ended { fetch, at_hand, result, took: began.elapsed() }
             }
         });
         self.running.insert(trust_domain, (task, fetch));
@@ -317,12 +329,12 @@ impl Federation {
     async fn broken(&mut self, err: &JoinError) {
         let fetch = self.running.values().find(|(task, _)| task.id() == err.id()).map(|(_, fetch)| fetch.clone());
         if let Some(fetch) = fetch {
-            self.ended(Ended { fetch, at_hand: None, result: Err(err.to_string()) }).await;
+            self.ended(Ended { fetch, at_hand: None, result: Err(err.to_string()), took: Duration::ZERO }).await;
         }
     }
 
     async fn ended(&mut self, ended: Ended) {
-        let Ended { fetch, at_hand, result } = ended;
+        let Ended { fetch, at_hand, result, took } = ended;
         if !self.schedule.is_current(&fetch) {
             return;
         }
@@ -330,6 +342,7 @@ impl Federation {
         self.running.remove(&trust_domain);
         let first = at_hand.is_none();
         let hint_at_hand = at_hand.as_ref().map(|bundle| bundle.refresh_hint);
+        let changed = matches!(&result, Ok(fetched) if fetched.changed);
         let stored = match result {
             Ok(fetched) => keep(&*self.store, fetched, at_hand).await,
             Err(reason) => Err(reason),
@@ -340,6 +353,7 @@ impl Federation {
             (Err(_), None) => Outcome::FailedWithoutBundle,
         };
         self.schedule.completed(self.clock.now(), &fetch, outcome, &mut *self.rng);
+        self.count(&trust_domain, stored.is_ok(), changed, took);
         if let Err(err) = &stored {
             tracing::error!(%trust_domain, err, url = %fetch.relationship.bundle_endpoint_url, "Error updating bundle");
         } else if first {
@@ -353,6 +367,16 @@ impl Federation {
         }
         for waiter in self.waiters.remove(&trust_domain).unwrap_or_default() {
             let _ = waiter.send(stored.as_ref().map(|_| ()).map_err(|reason| RefreshError::Failed(reason.clone())));
+        }
+    }
+
+    fn count(&self, trust_domain: &TrustDomain, stored: bool, changed: bool, took: Duration) {
+        let labels = [("trust_domain_id", trust_domain.as_str())];
+        // What Go calls an error without a code.
+        let status = if stored { "OK" } else { "Unknown" };
+        self.metrics.call(&["bundle_manager", "fetch", "federated_bundle"], &labels, status, took);
+        if stored && changed {
+            self.metrics.count(&["bundle_manager", "update", "federated_bundle"], &labels);
         }
     }
 }

@@ -255,6 +255,7 @@ impl Parts {
             &settings,
             Arc::clone(&self.clock),
             Box::new(OsRng.unwrap_err()),
+            metrics.clone(),
             tasks,
         );
         let bundle_endpoint_address = match &self.config.federation.bundle_endpoint {

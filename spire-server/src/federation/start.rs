@@ -11,6 +11,7 @@ use spire_datastore::DataStore;
 use spire_federation::fetch::Fetcher;
 use spire_federation::serve::acme::{self, AcmeCertificate, AcmeSettings};
 use spire_federation::serve::{self, ServingCertificate, https_spiffe, https_web};
+use spire_runtime::telemetry::Metrics;
 use spire_runtime::{Clock, Tasks};
 use spire_types::FederationRelationship;
 use tokio::net::TcpListener;
@@ -19,13 +20,15 @@ use super::{Federation, FederationHandle, StoredFederation, StoredOwnBundle};
 use crate::config::{AcmeConfig, BundleEndpoint, BundleEndpointProfile, WebCertificate};
 use crate::error::Error;
 
-/// Keeps the bundles of the relationships `configured` and of those in `datastore` fresh, from a task of its own.
+/// Keeps the bundles of the relationships `configured` and of those in `datastore` fresh, from a task of its own, and
+/// counts fetches in `metrics`.
 pub(crate) fn start_driver(
     configured: Vec<FederationRelationship>,
     datastore: Arc<dyn DataStore>,
     settings: &Settings,
     clock: Arc<dyn Clock>,
     rng: Box<dyn RngCore + Send>,
+    metrics: Metrics,
     tasks: &Tasks,
 ) -> FederationHandle {
     let store = Arc::new(StoredFederation::new(datastore));
@@ -33,7 +36,7 @@ pub(crate) fn start_driver(
     let (driver, handle) = Federation::new(configured, store, fetcher, clock, rng);
     let shutdown = tasks.shutdown_token();
     tasks.spawn("federation", async move {
-        driver.run(shutdown).await;
+        driver.with_metrics(metrics).run(shutdown).await;
         Ok::<(), Infallible>(())
     });
     handle
@@ -145,7 +148,9 @@ mod tests {
             profile: EndpointProfile::HttpsSpiffe { endpoint_id: other.trust_domain().join("/spire/server").unwrap() },
         };
         let rng = Box::new(ChaCha8Rng::seed_from_u64(1));
-        let handle = start_driver(vec![relationship], here.clone(), &settings(), Arc::new(SystemClock), rng, &tasks);
+        let clock = Arc::new(SystemClock);
+        let metrics = Metrics::disabled();
+        let handle = start_driver(vec![relationship], here.clone(), &settings(), clock, rng, metrics, &tasks);
         handle.refresh(other.trust_domain()).await.unwrap();
         let fetched = here.fetch_bundle(&TrustDomain::parse("other.org").unwrap()).await.unwrap().unwrap();
         assert_eq!(fetched.refresh_hint, Some(Ttl::from_minutes(2)));

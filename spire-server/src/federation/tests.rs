@@ -17,7 +17,10 @@ use spire_federation::{
     fetch::{Connection, Connector},
     serve::{BundleEndpoint, OwnBundle, https_spiffe},
 };
-use spire_runtime::{SimClock, rustls_time};
+use spire_runtime::{
+    SimClock, rustls_time,
+    telemetry::{PrometheusConfig, TelemetryConfig},
+};
 use tokio::{
     sync::Notify,
     time::{Instant, sleep},
@@ -153,6 +156,7 @@ struct World {
     store: Arc<MemoryStore>,
     network: Arc<Network>,
     handle: FederationHandle,
+    metrics: Metrics,
     shutdown: CancellationToken,
 }
 
@@ -164,9 +168,13 @@ impl World {
         let fetcher = Fetcher::new(provider, rustls_time(clock.clone())).with_connector(network.clone());
         let rng = Box::new(ChaCha8Rng::seed_from_u64(1));
         let (driver, handle) = Federation::new(configured.to_vec(), store.clone(), fetcher, clock.clone(), rng);
+        let metrics = {
+            let prometheus = Some(PrometheusConfig { host: "127.0.0.1".to_owned(), port: 9 });
+            Metrics::new(&TelemetryConfig { prometheus, ..TelemetryConfig::new("spire_server") }, "host", "here.org")
+        };
         let shutdown = CancellationToken::new();
-        tokio::spawn(driver.run(shutdown.clone()));
-        Self { clock, store, network, handle, shutdown }
+        tokio::spawn(driver.with_metrics(metrics.clone()).run(shutdown.clone()));
+        Self { clock, store, network, handle, metrics, shutdown }
     }
 
     fn serve(&self, host: &str, authority: &TestAuthority, bundle: Bundle) {
@@ -283,6 +291,29 @@ async fn a_relationship_that_is_made_is_fetched_at_once() {
     world.store.set_relationships(&[relationship("far.example", "far")]);
     world.settle().await;
     assert_eq!(world.store.writes(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_update_is_fetched_at_once_even_if_it_changes_nothing_and_fetches_are_counted() {
+    let (far, configured) = (TestAuthority::new("far.org"), [relationship("far.org", "far")]);
+    let world = World::new(&configured, MemoryStore::default());
+    world.serve("far", &far, far.bundle());
+    world.store.set_bundle(far.bundle());
+    world.settle().await;
+    let before = world.connections();
+    world.handle.updated(vec![far.trust_domain().clone()]);
+    world.settle().await;
+    assert_eq!(world.connections(), before + 1);
+
+    world.network.endpoints.lock().unwrap().clear();
+    world.handle.refresh(far.trust_domain()).await.unwrap_err();
+    let counted = world.metrics.exposition();
+    let fetches = |status: &str| {
+        let series =
+            counted.lines().filter(|line| line.starts_with("spire_server_bundle_manager_fetch_federated_bundle{"));
+        series.filter(|line| line.contains(r#"trust_domain_id="far_org""#) && line.contains(status)).count()
+    };
+    assert_eq!((fetches(r#"status="OK""#), fetches(r#"status="Unknown""#)), (1, 1), "{counted}");
 }
 
 #[tokio::test(start_paused = true)]
