@@ -4,17 +4,13 @@
 //! supplementary group, and with [`discover_workload_path`](UnixConfig::discover_workload_path) `path` and `sha256`.
 //! Names are those of the agent's `/etc/passwd` and `/etc/group`; a number without a name has no such selector.
 
-use std::{
-    collections::BTreeSet,
-    io::Read,
-    path::{Path, PathBuf},
-};
+use std::{collections::BTreeSet, io::Read, path::PathBuf, sync::Arc};
 
 use async_trait::async_trait;
 use ring::digest;
 use spire_types::Selector;
 
-use super::{Workload, WorkloadAttestor, passwd::names_of, proc::ProcDir};
+use super::{Workload, WorkloadAttestor, passwd::Names, proc::ProcDir};
 use crate::{Error, ProcessError, hex::hex};
 
 /// The method's name in configurations, and the type of its selectors.
@@ -38,17 +34,25 @@ impl Default for UnixConfig {
     }
 }
 
-/// Attests processes by owner and executable.
-#[derive(Debug, Clone, Default)]
+/// Attests processes by owner and executable. Clones share what they know of users and groups.
+#[derive(Debug, Clone)]
 pub struct UnixAttestor {
     config: UnixConfig,
+    users: Arc<Names>,
+    groups: Arc<Names>,
+}
+
+impl Default for UnixAttestor {
+    fn default() -> Self {
+        Self::new(UnixConfig::default())
+    }
 }
 
 impl UnixAttestor {
     /// An attestor that works as `config` says.
     #[must_use]
     pub fn new(config: UnixConfig) -> Self {
-        Self { config }
+        Self { config, users: Arc::new(Names::new(USERS)), groups: Arc::new(Names::new(GROUPS)) }
     }
 }
 
@@ -59,40 +63,49 @@ impl WorkloadAttestor for UnixAttestor {
     }
 
     async fn attest(&self, workload: &Workload) -> Result<Vec<Selector>, Error> {
-        let (config, workload) = (self.config.clone(), workload.clone());
-        let pid = workload.pid();
-        let looked_at = tokio::task::spawn_blocking(move || look_at(&config, &workload)).await;
-        let values = looked_at.map_err(|_| ProcessError::Interrupted { pid })??;
+        let values = if self.config.discover_workload_path {
+            // Executables are long, and may lie on a disk that is slow.
+            let (attestor, workload) = (self.clone(), workload.clone());
+            let pid = workload.pid();
+            let looked_at = tokio::task::spawn_blocking(move || attestor.look_at(&workload)).await;
+            looked_at.map_err(|_| ProcessError::Interrupted { pid })??
+        } else {
+            // The kernel's memory alone is read: that takes less than another thread takes to wake up.
+            self.look_at(workload)?
+        };
         Ok(values.into_iter().map(|value| Selector { kind: NAME.into(), value }).collect())
     }
 }
 
-/// The selector values of the process. Blocks.
-fn look_at(config: &UnixConfig, workload: &Workload) -> Result<Vec<String>, ProcessError> {
-    let process = ProcDir::open(&config.proc_root, workload.pid())?;
-    // Now that the directory is held it belongs to one process for good; this says that it is the right one.
-    workload.check()?;
+impl UnixAttestor {
+    /// The selector values of the process. Blocks for as long as executables are read.
+    fn look_at(&self, workload: &Workload) -> Result<Vec<String>, ProcessError> {
+        let config = &self.config;
+        let process = ProcDir::open(&config.proc_root, workload.pid())?;
+        // Now that the directory is held it belongs to one process for good; this says that it is the right one.
+        workload.check()?;
 
-    let owner = process.owner()?;
-    let users = names_of(Path::new(USERS), &BTreeSet::from([owner.uid]));
-    let groups = names_of(Path::new(GROUPS), &owner.groups.iter().copied().chain([owner.gid]).collect());
-    let mut values = vec![format!("uid:{}", owner.uid)];
-    values.extend(users.get(&owner.uid).map(|name| format!("user:{name}")));
-    values.push(format!("gid:{}", owner.gid));
-    values.extend(groups.get(&owner.gid).map(|name| format!("group:{name}")));
-    for gid in owner.groups {
-        values.push(format!("supplementary_gid:{gid}"));
-        values.extend(groups.get(&gid).map(|name| format!("supplementary_group:{name}")));
-    }
-    if config.discover_workload_path {
-        values.push(format!("path:{}", process.exe_path()?));
-        // Less than 0 leaves the digest out.
-        if let Ok(limit) = u64::try_from(config.workload_size_limit) {
-            values.push(format!("sha256:{}", executable_digest(config, &process, workload, limit)?));
+        let owner = process.owner()?;
+        let users = self.users.of(&BTreeSet::from([owner.uid]));
+        let groups = self.groups.of(&owner.groups.iter().copied().chain([owner.gid]).collect());
+        let mut values = vec![format!("uid:{}", owner.uid)];
+        values.extend(users.get(&owner.uid).map(|name| format!("user:{name}")));
+        values.push(format!("gid:{}", owner.gid));
+        values.extend(groups.get(&owner.gid).map(|name| format!("group:{name}")));
+        for gid in owner.groups {
+            values.push(format!("supplementary_gid:{gid}"));
+            values.extend(groups.get(&gid).map(|name| format!("supplementary_group:{name}")));
         }
+        if config.discover_workload_path {
+            values.push(format!("path:{}", process.exe_path()?));
+            // Less than 0 leaves the digest out.
+            if let Ok(limit) = u64::try_from(config.workload_size_limit) {
+                values.push(format!("sha256:{}", executable_digest(config, &process, workload, limit)?));
+            }
+        }
+        workload.check()?;
+        Ok(values)
     }
-    workload.check()?;
-    Ok(values)
 }
 
 /// The SHA-256 of the executable in lowercase hexadecimal; of at most `limit` bytes, any number when 0.
@@ -139,7 +152,7 @@ const CHUNK_BYTES: usize = 1024 * 1024;
 
 #[cfg(test)]
 mod tests {
-    use std::{fs, os::unix::fs::symlink, process, sync::Arc};
+    use std::{fs, os::unix::fs::symlink, process};
 
     use super::*;
 

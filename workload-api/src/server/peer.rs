@@ -89,7 +89,8 @@ impl Process {
         // pidfd then shows as gone.
         let started = start_time(pid).map_err(|_| gone())?;
         let process = Self { pid, uid, gid, started, pidfd };
-        process.check().map(|()| process)
+        process.check()?;
+        Ok(process)
     }
 
     /// The process number, as seen from here.
@@ -117,10 +118,13 @@ impl Process {
     /// [`PeerError::Gone`], [`PeerError::ChangedUser`].
     pub fn check(&self) -> Result<(), PeerError> {
         let gone = || PeerError::Gone { pid: self.pid() };
-        if self.pidfd.as_ref().is_some_and(has_exited) {
-            return Err(gone());
-        }
-        if start_time(self.pid).map_err(|_| gone())? != self.started {
+        // As long as the process that the pidfd holds lives, nobody else gets its number; without one, whoever has the
+        // number now must have started when the process did.
+        let is_gone = match &self.pidfd {
+            Some(pidfd) => has_exited(pidfd),
+            None => start_time(self.pid).map_err(|_| gone())? != self.started,
+        };
+        if is_gone {
             return Err(gone());
         }
         let owner = std::fs::metadata(format!("/proc/{}", self.pid())).map_err(|_| gone())?;
