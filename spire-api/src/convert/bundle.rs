@@ -26,15 +26,14 @@ pub fn from_request(wire: &types::Bundle) -> Result<Bundle, ConvertError> {
 pub fn from_proto(wire: &types::Bundle) -> Result<Bundle, ConvertError> {
     let trust_domain = TrustDomain::parse_name_or_id(&wire.trust_domain)
         .map_err(|err| ConvertError::in_field("invalid trust domain", err))?;
-    Ok(Bundle {
-        trust_domain,
-        x509_authorities: x509_authorities(&wire.x509_authorities)
-            .map_err(|err| ConvertError::in_field("unable to parse X.509 authority", err))?,
-        jwt_authorities: jwt_authorities(&wire.jwt_authorities)
-            .map_err(|err| ConvertError::in_field("unable to parse JWT authority", err))?,
-        refresh_hint: u64::try_from(wire.refresh_hint).ok().filter(|hint| *hint > 0).map(Ttl::from_secs),
-        sequence_number: wire.sequence_number,
-    })
+    let mut bundle = Bundle::new(trust_domain);
+    bundle.x509_authorities = x509_authorities(&wire.x509_authorities)
+        .map_err(|err| ConvertError::in_field("unable to parse X.509 authority", err))?;
+    bundle.jwt_authorities = jwt_authorities(&wire.jwt_authorities)
+        .map_err(|err| ConvertError::in_field("unable to parse JWT authority", err))?;
+    bundle.refresh_hint = u64::try_from(wire.refresh_hint).ok().filter(|hint| *hint > 0).map(Ttl::from_secs);
+    bundle.sequence_number = wire.sequence_number;
+    Ok(bundle)
 }
 
 /// Root certificates; one blob may hold several, one after the other.
