@@ -241,7 +241,11 @@ impl Run {
         self.report.add("first entry of a workload → first SVID", "ms p99", "< 250 ms", name, &first);
         let ids = registry::create(deployment.admin(), vec![registry::own_workload(AGENT_NODE, "workload")]).await?;
         let client = agent.client()?;
-        latency::wait(Duration::from_secs(30), || async { Ok(client.fetch_x509_context().await.is_ok()) }).await?;
+        // SPIRE's servers sign X.509-SVIDs of an entry some seconds before JWT-SVIDs.
+        latency::wait(Duration::from_secs(30), || async {
+            Ok(client.fetch_x509_context().await.is_ok() && client.fetch_jwt_svids(&["bench"], None).await.is_ok())
+        })
+        .await?;
         let mut turn = rows::fetch_x509(&agent);
         for _ in 0..self.options.turns {
             let figure = turn(self.length()).await?;
