@@ -75,7 +75,7 @@ async fn document(url: &EndpointUrl, mut sender: http1::SendRequest<Empty<Bytes>
 fn request(url: &EndpointUrl) -> Result<Request<Empty<Bytes>>, Error> {
     Request::builder()
         .method(Method::GET)
-        .uri(url.target())
+        .uri(&*url.target())
         .header(header::HOST, url.host_header())
         .header(header::USER_AGENT, USER_AGENT)
         .header(header::ACCEPT, "application/json")

@@ -1,5 +1,6 @@
 //! The URL of a bundle endpoint.
 
+use std::borrow::Cow;
 use std::net::IpAddr;
 
 use http::{Uri, uri::Scheme};
@@ -74,13 +75,13 @@ impl EndpointUrl {
         self.uri.authority().map_or("", |authority| authority.as_str().trim_end_matches(':'))
     }
 
-    /// Path and query.
-    pub(crate) fn target(&self) -> &str {
-        self.uri
-            .path_and_query()
-            .map(http::uri::PathAndQuery::as_str)
-            .filter(|target| target.starts_with('/'))
-            .unwrap_or("/")
+    /// Path and query. A query alone belongs to the root, whatever the parser makes of it.
+    pub(crate) fn target(&self) -> Cow<'_, str> {
+        match self.uri.path_and_query().map(http::uri::PathAndQuery::as_str) {
+            None | Some("") => Cow::Borrowed("/"),
+            Some(target) if target.starts_with('/') => Cow::Borrowed(target),
+            Some(query) => Cow::Owned(format!("/{query}")),
+        }
     }
 
     /// What the endpoint is told about whom it is asked for, and what a Web PKI certificate has to name.
@@ -122,7 +123,7 @@ mod tests {
             ("https://a.org?q", "a.org", 443, "/?q"),
         ] {
             let parsed = EndpointUrl::parse(url).unwrap();
-            assert_eq!((parsed.host(), parsed.port(), parsed.target()), (host, port, target), "{url}");
+            assert_eq!((parsed.host(), parsed.port(), &*parsed.target()), (host, port, target), "{url}");
         }
     }
 
