@@ -8,6 +8,7 @@ use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use tonic::transport::server::Connected;
+use workload_api::server::Authority;
 
 use crate::caller::Caller;
 
@@ -15,13 +16,19 @@ use crate::caller::Caller;
 pub(crate) struct Connection<S> {
     stream: S,
     caller: Caller,
+    authority: Option<Authority>,
     cut: Pin<Box<WaitForCancellationFutureOwned>>,
 }
 
 impl<S> Connection<S> {
     /// Over `stream`, until `cut`.
     pub(crate) fn new(stream: S, caller: Caller, cut: CancellationToken) -> Self {
-        Self { stream, caller, cut: Box::pin(cut.cancelled_owned()) }
+        Self { stream, caller, authority: None, cut: Box::pin(cut.cancelled_owned()) }
+    }
+
+    /// Over a Unix socket, whose clients may name the host by the socket's path.
+    pub(crate) fn unix(stream: S, caller: Caller, cut: CancellationToken) -> Self {
+        Self { authority: Some(Authority::new()), ..Self::new(stream, caller, cut) }
     }
 }
 
@@ -45,7 +52,12 @@ impl<S: AsyncRead + Unpin> AsyncRead for Connection<S> {
         if self.cut.as_mut().poll(cx).is_ready() {
             return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
         }
-        Pin::new(&mut self.stream).poll_read(cx, buf)
+        let before = buf.filled().len();
+        let read = Pin::new(&mut self.stream).poll_read(cx, buf);
+        if let Some(authority) = &mut self.authority {
+            authority.pass(buf.filled_mut().get_mut(before..).unwrap_or_default());
+        }
+        read
     }
 }
 

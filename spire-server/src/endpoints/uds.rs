@@ -62,7 +62,7 @@ impl UdsListener {
             gid: peer.map(|peer| peer.gid()),
             pid: peer.and_then(|peer| peer.pid()),
         };
-        Ok(Connection::new(stream, caller, cut.clone()))
+        Ok(Connection::unix(stream, caller, cut.clone()))
     }
 }
 

@@ -11,6 +11,8 @@ use spire_attestation::node::NodeAttestorAgent as _;
 use spire_attestation::node::x509pop::{X509PopAgent, X509PopFiles};
 use spire_server::config::{NodeAttestor, X509PopConfig, X509PopMode};
 use spire_server::{Error, Server};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::UnixStream;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_client::HealthClient;
@@ -41,6 +43,30 @@ async fn a_server_finds_its_keys_and_agents_again() {
     assert_eq!(again.bundle().await, bundle);
     let channel = again.channel(Some(&agent)).await;
     AgentClient::new(channel).post_status(spire_api::proto::agent::PostStatusRequest::default()).await.unwrap();
+}
+
+/// Health of the whole server, asked as gRPC's C core does.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_client_that_names_the_host_by_the_path_of_the_socket_is_served() {
+    let running = Running::start("example.org").await;
+    let mut stream = UnixStream::connect(running.server.socket_path()).await.unwrap();
+    let headers: &[u8] = b"@\x05:path\x1c/grpc.health.v1.Health/Check@\n:authority\x10run%2Fspire.sock\x83\x86\
+        @\x0ccontent-type\x10application/grpc@\x02te\x08trailers";
+    let length = u8::try_from(headers.len()).unwrap();
+    let preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\x00\x00\x00\x04\x00\x00\x00\x00\x00";
+    let message = [0, 0, 5, 0, 1, 0, 0, 0, 1, 0, 0, 0, 0, 0];
+    stream.write_all(&[&preface[..], &[0, 0, length, 1, 4, 0, 0, 0, 1], headers, &message].concat()).await.unwrap();
+    loop {
+        let mut head = [0; 9];
+        stream.read_exact(&mut head).await.unwrap();
+        let mut payload = vec![0; usize::from(head[1]) << 8 | usize::from(head[2])];
+        stream.read_exact(&mut payload).await.unwrap();
+        match head[3] {
+            0 => break assert_eq!(payload, [0, 0, 0, 0, 2, 8, 1], "it serves"),
+            3 => panic!("the stream was reset"),
+            _ => {}
+        }
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -5,7 +5,7 @@
 
 /// Follows what one client sends: HTTP/2 frames, and in those with headers the fields (RFC 9113 §4.1, RFC 7541 §6).
 #[derive(Debug)]
-pub(super) struct Authority {
+pub struct Authority {
     frame: Frame,
     field: Field,
 }
@@ -68,13 +68,21 @@ const HEADERS: u8 = 1;
 const PADDED: u8 = 0x8;
 const PRIORITY: u8 = 0x20;
 
+impl Default for Authority {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl Authority {
-    pub(super) fn new() -> Self {
+    /// Before the first byte of a connection.
+    #[must_use]
+    pub fn new() -> Self {
         Self { frame: Frame::Preface(PREFACE), field: Field::Start }
     }
 
     /// Takes the next bytes as they arrive, and puts the name right.
-    pub(super) fn pass(&mut self, mut bytes: &mut [u8]) {
+    pub fn pass(&mut self, mut bytes: &mut [u8]) {
         while !bytes.is_empty() {
             let taken = self.step(bytes).clamp(1, bytes.len());
             bytes = bytes.get_mut(taken..).unwrap_or_default();

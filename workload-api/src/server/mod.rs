@@ -10,6 +10,7 @@ mod peer;
 mod security_header;
 mod service;
 
+pub use authority::Authority;
 pub use connection::Connection;
 pub use endpoint::{Endpoint, ServeError};
 pub use identities::{Caller, Identities, IdentityError, Updates, constant, following};
