@@ -1,103 +1,119 @@
-// Fetches everything the Workload API offers with go-spiffe, validates it, and makes mTLS with itself.
-// Prints one line per finding; exits with 1 at the first thing that is wrong.
+// A workload on go-spiffe.
+//
+//	interop check ID ADDRESS       what the Workload API offers, before and after a rotation, and mTLS with ADDRESS
+//	interop serve ID ADDRESS       greets whoever makes mTLS as ID, until killed
+//	interop greet ID ADDRESS       one mTLS connection to ADDRESS
+//	interop soak ID SECONDS SVIDS  makes mTLS with itself and validates tokens all the time, through SVIDS rotations
+//
+// Exits with 1 at the first thing that is wrong.
 package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
+	"net"
 	"os"
+	"strconv"
 	"time"
 
 	"github.com/spiffe/go-spiffe/v2/spiffeid"
 	"github.com/spiffe/go-spiffe/v2/spiffetls"
 	"github.com/spiffe/go-spiffe/v2/spiffetls/tlsconfig"
-	"github.com/spiffe/go-spiffe/v2/svid/jwtsvid"
 	"github.com/spiffe/go-spiffe/v2/workloadapi"
 )
 
 const audience = "interop"
 
 func main() {
-	if len(os.Args) != 2 {
-		fmt.Fprintln(os.Stderr, "usage: interop SPIFFE-ID")
-		os.Exit(2)
-	}
-	if err := run(os.Args[1]); err != nil {
+	if err := run(os.Args[1:]); err != nil {
 		fmt.Fprintln(os.Stderr, "go-spiffe:", err)
 		os.Exit(1)
 	}
 }
 
-func run(expected string) error {
-	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
-	defer cancel()
-	id, err := spiffeid.FromString(expected)
+func run(arguments []string) error {
+	if len(arguments) < 3 {
+		return fmt.Errorf("usage: interop check|serve|greet|soak ID ...")
+	}
+	id, err := spiffeid.FromString(arguments[1])
 	if err != nil {
 		return err
 	}
-	client, err := workloadapi.New(ctx)
-	if err != nil {
-		return err
+	switch arguments[0] {
+	case "check":
+		return check(id, arguments[2])
+	case "serve":
+		return serve(id, arguments[2])
+	case "greet":
+		return greet(id, arguments[2])
+	case "soak":
+		seconds, err := strconv.Atoi(arguments[2])
+		if err != nil || len(arguments) != 4 {
+			return fmt.Errorf("soak takes seconds and the number of rotations: %v", err)
+		}
+		rotations, err := strconv.Atoi(arguments[3])
+		if err != nil {
+			return err
+		}
+		return soak(id, time.Duration(seconds)*time.Second, rotations)
 	}
-	defer client.Close()
-
-	x509, err := client.FetchX509Context(ctx)
-	if err != nil {
-		return fmt.Errorf("fetch X.509 context: %w", err)
-	}
-	if got := x509.DefaultSVID().ID; got != id {
-		return fmt.Errorf("expected %s, got %s", id, got)
-	}
-	fmt.Println("x509-svid", x509.DefaultSVID().ID, "chain of", len(x509.DefaultSVID().Certificates))
-	for _, bundle := range x509.Bundles.Bundles() {
-		fmt.Println("x509-bundle", bundle.TrustDomain(), len(bundle.X509Authorities()))
-	}
-
-	token, err := client.FetchJWTSVID(ctx, jwtsvid.Params{Audience: audience, Subject: id})
-	if err != nil {
-		return fmt.Errorf("fetch JWT-SVID: %w", err)
-	}
-	if _, err := client.ValidateJWTSVID(ctx, token.Marshal(), audience); err != nil {
-		return fmt.Errorf("validate JWT-SVID at the agent: %w", err)
-	}
-	if _, err := client.ValidateJWTSVID(ctx, token.Marshal(), "other"); err == nil {
-		return errors.New("a token for another audience was accepted")
-	}
-	bundles, err := client.FetchJWTBundles(ctx)
-	if err != nil {
-		return fmt.Errorf("fetch JWT bundles: %w", err)
-	}
-	if _, err := jwtsvid.ParseAndValidate(token.Marshal(), bundles, []string{audience}); err != nil {
-		return fmt.Errorf("validate JWT-SVID here: %w", err)
-	}
-	fmt.Println("jwt-svid", token.ID)
-
-	return mutualTLS(ctx, id)
+	return fmt.Errorf("no such command: %s", arguments[0])
 }
 
-func mutualTLS(ctx context.Context, id spiffeid.ID) error {
-	listener, err := spiffetls.Listen(ctx, "tcp", "127.0.0.1:0", tlsconfig.AuthorizeID(id))
+func serve(id spiffeid.ID, address string) error {
+	source, err := workloadapi.NewX509Source(context.Background())
 	if err != nil {
-		return fmt.Errorf("listen: %w", err)
+		return err
 	}
-	defer listener.Close()
-	go func() {
-		if conn, err := listener.Accept(); err == nil {
-			io.WriteString(conn, "hello")
-			conn.Close()
+	defer source.Close()
+	listener, err := listen(source, id, address)
+	if err != nil {
+		return err
+	}
+	accept(listener)
+	return nil
+}
+
+func listen(source *workloadapi.X509Source, id spiffeid.ID, address string) (net.Listener, error) {
+	mode := spiffetls.MTLSServerWithSource(tlsconfig.AuthorizeID(id), source)
+	return spiffetls.ListenWithMode(context.Background(), "tcp", address, mode)
+}
+
+func accept(listener net.Listener) {
+	for {
+		conn, err := listener.Accept()
+		if err != nil {
+			return
 		}
-	}()
-	conn, err := spiffetls.Dial(ctx, "tcp", listener.Addr().String(), tlsconfig.AuthorizeID(id))
+		go func() {
+			defer conn.Close()
+			conn.SetDeadline(time.Now().Add(10 * time.Second))
+			io.WriteString(conn, "hello")
+		}()
+	}
+}
+
+func greet(id spiffeid.ID, address string) error {
+	source, err := workloadapi.NewX509Source(context.Background())
+	if err != nil {
+		return err
+	}
+	defer source.Close()
+	return greeting(source, id, address)
+}
+
+func greeting(source *workloadapi.X509Source, id spiffeid.ID, address string) error {
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	mode := spiffetls.MTLSClientWithSource(tlsconfig.AuthorizeID(id), source)
+	conn, err := spiffetls.DialWithMode(ctx, "tcp", address, mode)
 	if err != nil {
 		return fmt.Errorf("dial: %w", err)
 	}
 	defer conn.Close()
-	greeting, err := io.ReadAll(conn)
-	if err != nil || string(greeting) != "hello" {
-		return fmt.Errorf("mTLS carried %q: %v", greeting, err)
+	if got, err := io.ReadAll(conn); err != nil || string(got) != "hello" {
+		return fmt.Errorf("mTLS carried %q: %v", got, err)
 	}
-	fmt.Println("mtls", id)
 	return nil
 }
