@@ -172,6 +172,11 @@ impl Error {
         matches!(self, Self::Server { untrusted: true, .. })
     }
 
+    /// Whether it says nothing about the agent: the server was not there, or was not recognised.
+    pub(crate) fn is_unanswered(&self) -> bool {
+        self.is_distrust() || self.code() == Some(Code::Unavailable)
+    }
+
     pub(crate) fn code(&self) -> Option<Code> {
         match self {
             Self::Server { code, .. } => Some(*code),

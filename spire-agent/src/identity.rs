@@ -28,6 +28,8 @@ const KEY_IDS: [&str; 2] = ["agent-svid-A", "agent-svid-B"];
 const LAST_MOMENT: Ttl = Ttl::from_secs(1);
 const FIRST_RETRY: Duration = Duration::from_secs(5);
 const LONGEST_RETRY: Duration = Duration::from_secs(120);
+/// How long an agent whose SVID has expired waits for a server that does not answer before it ends.
+const PATIENCE: Ttl = Ttl::from_minutes(1);
 
 /// An SVID of the agent and its key.
 #[derive(Clone, Debug)]
@@ -164,13 +166,17 @@ impl Identity {
                     },
                 }
             }
+            let mut failing_since = None;
             while let Err(err) = self.rotate().await {
                 if let Some(denial) = err.denial() {
                     self.denied(denial, &err).await?;
                     break;
                 }
                 let attempt = if svid.reattestable { "reattest agent" } else { "rotate agent SVID" };
-                if until <= self.means.clock.now() {
+                // Where both have slept beyond their SVIDs, the server needs a moment for its own.
+                let patience = if err.is_unanswered() { PATIENCE } else { Ttl::ZERO };
+                let failing_since = *failing_since.get_or_insert_with(|| self.means.clock.now());
+                if until <= self.means.clock.now() && failing_since + patience <= self.means.clock.now() {
                     return Err(Error::SvidExpired { attempt, reason: err.to_string() });
                 }
                 tracing::error!(%err, agent_id = %svid.id, "Failed to {attempt}");
@@ -180,7 +186,8 @@ impl Identity {
         }
     }
 
-    /// Does what a denial asks for: attests anew where that is possible.
+    /// Does what a denial asks for: attests anew where that is possible, and leaves it to the next denial where the
+    /// server does not answer.
     ///
     /// # Errors
     /// Where it is not: the SVID is removed then, and the agent has to end.
@@ -193,6 +200,10 @@ impl Identity {
             }
             Denial::Attest if reattestable => match self.rotate().await {
                 Ok(()) => return Ok(()),
+                Err(err) if err.is_unanswered() => {
+                    tracing::error!(%err, "Failed to reattest agent");
+                    return Ok(());
+                }
                 Err(err) => {
                     tracing::error!(%err, "Agent needs to re-attest: removing SVID and shutting down");
                     Error::MustAttest { reason: err.to_string() }
