@@ -77,6 +77,9 @@ pub(crate) async fn first_entry(
         milliseconds.push(start.elapsed().as_secs_f64() * 1e3);
         registry::delete(deployment.admin(), ids).await?;
     }
+    // What was deleted is gone before others count on what they have.
+    let client = agent.client()?;
+    wait(PATIENCE, || async { Ok(client.fetch_x509_context().await.is_err()) }).await?;
     Ok(milliseconds)
 }
 
