@@ -1,4 +1,5 @@
-//! Paths that webpki cannot judge: those with URI name constraints, and those with self-issued CAs.
+//! Paths that webpki cannot judge: those with URI name constraints, with self-issued CAs, or with dates before 1970, which
+//! Go writes where nobody has set one.
 //!
 //! The same search by the same rules (RFC 5280 §6.1), which a test holds against webpki on all other chains. See
 //! docs/adr/0005-uri-name-constraints.md.
@@ -28,12 +29,14 @@ struct Limits {
 }
 
 impl<'a> Search<'a> {
-    /// Whether one of the certificates is of the kind that webpki cannot judge.
-    pub(super) fn is_needed(&self) -> bool {
+    /// Whether `leaf` or one of the others is of the kind that webpki cannot judge.
+    pub(super) fn is_needed(&self, leaf: &Certificate) -> bool {
+        let is_old = |certificate: &Certificate| certificate.not_before() < Timestamp::from_unix(0);
         let judges_uris = |certificate: &&&Certificate| {
             certificate.name_constraints().is_some_and(super::names::NameConstraints::judge_uris)
         };
-        self.intermediates.iter().any(|certificate| certificate.is_self_issued())
+        is_old(leaf)
+            || self.intermediates.iter().any(|certificate| certificate.is_self_issued() || is_old(certificate))
             || self.intermediates.iter().chain(self.roots).any(|certificate| judges_uris(&certificate))
     }
 

@@ -76,7 +76,7 @@ fn verify_for<'a>(
         .filter(|certificate| certificate.may_sign_certificates() && !roots.contains(certificate))
         .collect();
     let search = Search { intermediates: &intermediates, roots: &roots, now, purpose };
-    if search.is_needed() { search.run(leaf) } else { by_webpki(leaf, &search) }
+    if search.is_needed(leaf) { search.run(leaf) } else { by_webpki(leaf, &search) }
 }
 
 fn by_webpki(leaf: &Certificate, search: &Search<'_>) -> Result<(), X509Error> {
@@ -174,7 +174,7 @@ mod tests {
                 rest.iter().filter(|signer| signer.may_sign_certificates() && !roots.contains(signer)).collect();
             let search = Search { intermediates: &intermediates, roots: &roots, now, purpose: Purpose::Either };
             // webpki wants its leaf to be none and its validity now; we check both before either search.
-            if leaf.is_ca() || search.is_needed() {
+            if leaf.is_ca() || search.is_needed(leaf) {
                 continue;
             }
             let (ours, theirs) = (search.run(leaf), by_webpki(leaf, &search));
@@ -182,5 +182,39 @@ mod tests {
             *(if ours.is_ok() { &mut accepted } else { &mut refused }) += 1;
         }
         assert!(accepted > 40 && refused > 15, "{accepted} {refused}");
+    }
+
+    /// A CA and a leaf as Go makes them where nobody has set a beginning: valid from the year 1 to 2090.
+    const OF_GO: &str = "\
+-----BEGIN CERTIFICATE-----
+MIIBVDCB+6ADAgECAgEBMAoGCCqGSM49BAMCMBAxDjAMBgNVBAMTBW5vZGVzMCIY
+DzAwMDEwMTAxMDAwMDAwWhgPMjA5MDAxMDEwMDAwMDBaMBAxDjAMBgNVBAMTBW5v
+ZGVzMFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAEN7mV9jH+Es9anMnl8EdpJtfr
+0UtOfJy/olIs/nRVYbQ/knCXvtbOUoAteWL8azppqn+RQGs3lSvdZWr6psUrC6NC
+MEAwDgYDVR0PAQH/BAQDAgIEMA8GA1UdEwEB/wQFMAMBAf8wHQYDVR0OBBYEFFwN
+4nRYjzJKQHkIl6nl9cLaIn3LMAoGCCqGSM49BAMCA0gAMEUCIGiGMqeurCxR5Vuw
+c/WYi2DtpFmi6y3MXo3S3rjRo2CSAiEAo6tuYQywt+DVjXF6X493W0bYf9+WmNUZ
+FwrQaSe7Yw4=
+-----END CERTIFICATE-----
+-----BEGIN CERTIFICATE-----
+MIIBRDCB66ADAgECAgECMAoGCCqGSM49BAMCMBAxDjAMBgNVBAMTBW5vZGVzMCIY
+DzAwMDEwMTAxMDAwMDAwWhgPMjA5MDAxMDEwMDAwMDBaMA8xDTALBgNVBAMTBG5v
+ZGUwWTATBgcqhkjOPQIBBggqhkjOPQMBBwNCAAR4xxHnSmXTIVrvm9cRLtFnjoZZ
+TqLW0QnLwYRuHRvYw7PkjtnGDI/UMbeyiN6wWpYzJrP+WNDkF9MToWDuIPCWozMw
+MTAOBgNVHQ8BAf8EBAMCB4AwHwYDVR0jBBgwFoAUXA3idFiPMkpAeQiXqeX1wtoi
+fcswCgYIKoZIzj0EAwIDSAAwRQIgTp+Wm9t8yTRxST1CVBdlxUl2irX0fgrQokPa
+rJqhLzcCIQCAF+Ood7psFGEr3vHGAtFoJaG22pUf4wZvL4FD5oy0dA==
+-----END CERTIFICATE-----";
+
+    #[test]
+    fn a_beginning_before_1970_is_no_reason_to_refuse() {
+        let certificates = Certificate::from_pem_many(OF_GO).unwrap();
+        let [root, leaf] = &certificates[..] else { unreachable!() };
+        let judge = |leaf: &Certificate, now| verify_chain(std::slice::from_ref(leaf), [root], now);
+        judge(leaf, Timestamp::from_unix(1_790_000_000)).unwrap();
+        judge(leaf, Timestamp::from_unix(4_000_000_000)).unwrap_err();
+        let mut forged = leaf.der().to_vec();
+        *forged.last_mut().unwrap() ^= 1;
+        judge(&Certificate::from_der(&forged).unwrap(), Timestamp::from_unix(1_790_000_000)).unwrap_err();
     }
 }
