@@ -1,6 +1,5 @@
 //! The agent's own SVID: loaded, obtained, renewed, given up.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,7 +8,7 @@ use rand_core::{OsRng, TryRngCore as _};
 use rustls::sign::{Signer as TlsSigner, SigningKey};
 use rustls::{SignatureAlgorithm as TlsAlgorithm, SignatureScheme};
 use spiffe_core::tls::{Live, TlsIdentity};
-use spiffe_core::x509::{Certificate, verify_chain};
+use spiffe_core::x509::Certificate;
 use spiffe_core::{BundleSet, KeyType, SpiffeId, Timestamp, TrustDomain, Ttl};
 use spire_attestation::node::NodeAttestorAgent;
 use spire_keymanager::{KeyId, KeyManager, Signer};
@@ -18,6 +17,7 @@ use tokio::sync::watch;
 
 use crate::attest::{attest, renew};
 use crate::cache::renewal::{expires_at, renew_at};
+use crate::cache::{BELOW_TAINTED_FOR, is_below_tainted};
 use crate::client::ServerClient;
 use crate::error::{Denial, Error};
 use crate::storage::Storage;
@@ -149,14 +149,16 @@ impl Identity {
     /// When it has expired and cannot be replaced, or the server does not want the agent any more.
     pub(crate) async fn run(&self, mut bundles: watch::Receiver<Arc<BundleSet>>) -> Result<(), Error> {
         let (mut backoff, mut rng) = (Backoff::new(FIRST_RETRY, LONGEST_RETRY), OsRng.unwrap_err());
-        let mut seen_to = BTreeSet::new();
+        // When it is asked for again, where the server had none but below what is tainted.
+        let mut again_at = Timestamp::from_unix(i64::MIN);
         let mut current = self.watch();
         loop {
             let svid = current.borrow_and_update().clone();
-            let tainted = self.is_tainted(&svid, &bundles.borrow_and_update(), &mut seen_to);
+            let tainted = self.is_tainted(&svid, &bundles.borrow_and_update());
             let (from, until) = validity(&svid);
             let due = renew_at(from, until, self.means.availability_target, &mut rng);
-            if !tainted && due > self.means.clock.now() {
+            let due = if tainted { due.min(again_at) } else { due };
+            if due > self.means.clock.now() {
                 tokio::select! {
                     () = self.means.clock.sleep_until(due) => {}
                     _ = current.changed() => continue,
@@ -183,6 +185,7 @@ impl Identity {
                 self.means.clock.sleep(backoff.next(&mut rng)).await;
             }
             backoff.reset();
+            again_at = self.means.clock.now() + BELOW_TAINTED_FOR;
         }
     }
 
@@ -240,17 +243,10 @@ impl Identity {
         Ok(())
     }
 
-    /// Whether the SVID is below an authority that has become tainted; each is asked about once.
-    fn is_tainted(&self, svid: &AgentSvid, bundles: &BundleSet, seen_to: &mut BTreeSet<Vec<u8>>) -> bool {
-        let Some(bundle) = bundles.get(&self.means.trust_domain) else { return false };
-        let newly: Vec<&Certificate> = bundle
-            .x509_authorities
-            .iter()
-            .filter(|authority| authority.tainted)
-            .map(|authority| &authority.certificate)
-            .filter(|root| seen_to.insert(root.subject_key_id().unwrap_or_default().to_vec()))
-            .collect();
-        !newly.is_empty() && verify_chain(&svid.chain, newly, self.means.clock.now()).is_ok()
+    /// Whether the SVID is below an authority that is tainted.
+    fn is_tainted(&self, svid: &AgentSvid, bundles: &BundleSet) -> bool {
+        let bundle = bundles.get(&self.means.trust_domain);
+        bundle.is_some_and(|bundle| is_below_tainted(&svid.chain, bundle, self.means.clock.now()))
     }
 }
 

@@ -18,7 +18,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use rand_core::RngCore;
-use spiffe_core::x509::verify_chain;
+use spiffe_core::x509::{Certificate, verify_chain};
 use spiffe_core::{Bundle, BundleSet, Timestamp, TrustDomain, Ttl};
 use spire_types::{EntryId, RegistrationEntry, Selector};
 
@@ -34,6 +34,8 @@ pub use self::update::{Counts, JwtSvid, WorkloadIdentity, WorkloadUpdate};
 const MAX_BATCH: usize = 500;
 /// How long after a refusal the server is asked again to mint for an entry.
 const REFUSED_FOR: Ttl = Ttl::from_secs(5);
+/// How long after an SVID was minted below an authority that is tainted already, another is asked for.
+pub(crate) const BELOW_TAINTED_FOR: Ttl = Ttl::from_secs(10);
 /// Longest wait between syncs as long as nothing is cached.
 const LONGEST_WAIT_WHEN_EMPTY: Ttl = Ttl::from_secs(5);
 
@@ -358,6 +360,7 @@ impl Cache {
     fn minted(&mut self, now: Timestamp, minted: Vec<Minted>, rng: &mut (impl RngCore + ?Sized)) {
         self.failing_mint = None;
         self.batch = self.batch.saturating_mul(2).min(MAX_BATCH);
+        let own = self.bundles.get(&self.settings.trust_domain).cloned();
         for Minted { id, revision, outcome } in minted {
             let Some(record) = self.entries.get_mut(&id) else { continue };
             let outcome = outcome.and_then(|svid| match svid.id() == &record.entry.spiffe_id {
@@ -368,8 +371,11 @@ impl Cache {
                 Ok(svid) => {
                     let leaf = svid.leaf();
                     let target = self.settings.availability_target;
+                    let renew_at = renewal::renew_at(leaf.not_before(), leaf.not_after(), target, rng);
+                    // A server below others may not have another CA yet.
+                    let too_early = own.as_ref().is_some_and(|own| is_below_tainted(svid.chain(), own, now));
                     record.svid = Some(Held {
-                        renew_at: renewal::renew_at(leaf.not_before(), leaf.not_after(), target, rng),
+                        renew_at: if too_early { renew_at.min(now + BELOW_TAINTED_FOR) } else { renew_at },
                         expires_at: renewal::expires_at(svid.chain()),
                         svid: Arc::new(svid),
                         revision,
@@ -429,6 +435,11 @@ fn is_expired(record: &Record, now: Timestamp) -> bool {
     record.svid.as_ref().is_some_and(|held| held.expires_at <= now)
 }
 
-fn tainted_roots(bundle: &Bundle) -> impl Iterator<Item = &spiffe_core::x509::Certificate> {
+/// Whether something tainted in `bundle` has signed `chain`.
+pub(crate) fn is_below_tainted(chain: &[Certificate], bundle: &Bundle, now: Timestamp) -> bool {
+    tainted_roots(bundle).next().is_some() && verify_chain(chain, tainted_roots(bundle), now).is_ok()
+}
+
+fn tainted_roots(bundle: &Bundle) -> impl Iterator<Item = &Certificate> {
     bundle.x509_authorities.iter().filter(|authority| authority.tainted).map(|authority| &authority.certificate)
 }

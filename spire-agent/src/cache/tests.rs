@@ -285,6 +285,29 @@ fn svids_below_a_tainted_authority_are_replaced_once_and_served_until_then() {
 }
 
 #[test]
+fn a_server_that_mints_below_a_tainted_authority_is_asked_again_after_a_while() {
+    let mut world = World::new();
+    world.register("web", &["unix:uid:1"]);
+    world.sync();
+    let mut bundle = world.authority.bundle();
+    bundle.x509_authorities[0].tainted = true;
+    world.bundles.insert(bundle);
+    world.now = world.now + Ttl::from_secs(5);
+    let minted = |steps: Vec<Step>| steps.iter().filter(|step| matches!(step, Step::Mint(_))).count();
+    assert_eq!(minted(world.sync()), 1);
+    assert_eq!(minted(world.settle()), 0, "not in a loop");
+    let successor = TestAuthority::new("example.org");
+    let mut bundle = world.bundles.get(successor.trust_domain()).unwrap().as_ref().clone();
+    bundle.x509_authorities.extend(successor.bundle().x509_authorities);
+    world.bundles.insert(bundle);
+    world.authority = successor;
+    world.now = world.now + BELOW_TAINTED_FOR;
+    assert_eq!(minted(world.settle()), 1);
+    world.now = world.now + BELOW_TAINTED_FOR;
+    assert_eq!(minted(world.settle()), 0);
+}
+
+#[test]
 fn one_refused_entry_does_not_keep_the_others_from_a_workload() {
     let mut world = World::new();
     let bad = world.register("bad", &["unix:uid:1"]);
