@@ -125,6 +125,8 @@ struct Driver {
     follows: bool,
     /// Whether something was tainted that watchers are to hear of.
     tainted: bool,
+    /// Taints of what is above the active CA: told once that CA had the time to be replaced.
+    held_back: Changes,
 }
 
 impl Debug for Driver {
@@ -149,8 +151,8 @@ impl Driver {
             rotation = rotation.following();
         }
         let failures = Arc::default();
-        let (x509, jwt, follows, tainted) = (None, None, true, false);
-        let mut driver = Self { config, parts, rotation, journal_id, x509, jwt, failures, follows, tainted };
+        let (x509, jwt, follows, tainted, held_back) = (None, None, true, false, Changes::default());
+        let mut driver = Self { config, parts, rotation, journal_id, x509, jwt, failures, follows, tainted, held_back };
         if let Some(active) = driver.rotation.x509().active() {
             let (slot, record) = (active.slot, active.record.clone());
             driver.use_x509(slot, &record).await?;
@@ -332,15 +334,24 @@ impl Driver {
         if !std::mem::replace(&mut self.follows, true) {
             tracing::info!("upstream bundle is followed again");
         }
+        // Due now, whatever has become of it upstream.
+        let was_held_back = !self.held_back.is_empty();
+        if was_held_back {
+            self.apply(self.held_back.clone()).await?;
+            self.held_back = Changes::default();
+        }
         let own = self.own_bundle().await?;
-        let changes = Changes::between(&own, &theirs);
-        let own = if changes.is_empty() {
-            own
-        } else {
+        let mut changes = Changes::between(&own, &theirs);
+        let to_be = changes.with_taints(&own);
+        let is_tainted = |ca: &X509Record| follow::is_below_tainted(&ca.upstream_chain, &to_be);
+        // Agents that hear of a taint have everything below it replaced, at once: by a CA that is below it no more.
+        if !was_held_back && self.rotation.x509().active().is_some_and(|active| is_tainted(active.record)) {
+            self.held_back.taint_x509 = std::mem::take(&mut changes.taint_x509);
+        }
+        if !changes.is_empty() {
             self.apply(changes).await?;
-            self.own_bundle().await?
-        };
-        self.rotation.x509_tainted(|ca| follow::is_below_tainted(&ca.upstream_chain, &own));
+        }
+        self.rotation.x509_tainted(is_tainted);
         Ok(Done::FollowedUpstream)
     }
 

@@ -58,6 +58,18 @@ impl Changes {
         changes
     }
 
+    /// The X.509 authorities of `own` and those to be added, with the taints that are to be.
+    #[must_use]
+    pub fn with_taints(&self, own: &Bundle) -> Bundle {
+        let mut bundle = own.clone();
+        bundle.x509_authorities.extend(self.append_x509.iter().cloned());
+        for authority in &mut bundle.x509_authorities {
+            let id = authority.certificate.subject_key_id();
+            authority.tainted |= self.taint_x509.iter().any(|tainted| Some(tainted.as_slice()) == id);
+        }
+        bundle
+    }
+
     /// Whether `own` follows already.
     #[must_use]
     pub fn is_empty(&self) -> bool {

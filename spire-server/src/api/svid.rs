@@ -142,7 +142,8 @@ impl SvidService {
         }
         let issuer = self.defaults.jwt_issuer.as_deref();
         let params = JwtSvidParams { spiffe_id, audience, ttl, include_jti, issuer };
-        let minted = mint_jwt_svid(&self.authority.current(), &params, self.clock.now(), &mut OsRng.unwrap_err()).await;
+        let authority = self.authority.with_jwt_key().await;
+        let minted = mint_jwt_svid(&authority, &params, self.clock.now(), &mut OsRng.unwrap_err()).await;
         let minted = minted.map_err(|err| status::status(Code::Internal, "failed to sign JWT-SVID", err))?;
         tracing::debug!(%spiffe_id, expires_at = %minted.expires_at, "Signed JWT SVID");
         Ok(convert::jwt_to_proto(spiffe_id, minted.token, minted.issued_at, minted.expires_at))

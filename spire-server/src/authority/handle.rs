@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use spiffe_core::Timestamp;
 use spire_ca::rotation::{Held, Kind, Record, Slots, Status};
@@ -18,6 +19,9 @@ pub struct AuthorityHandle {
     pub(super) failures: Arc<AtomicU64>,
     pub(super) upstream: bool,
 }
+
+/// How long a request waits for the first JWT key.
+const FIRST_KEY_PATIENCE: Duration = Duration::from_secs(25);
 
 impl AuthorityHandle {
     /// Whether rotation works: not more than [`MAX_FAILURES`] attempts have failed in a row.
@@ -36,6 +40,15 @@ impl AuthorityHandle {
     #[must_use]
     pub fn current(&self) -> Authority {
         self.current.borrow().clone()
+    }
+
+    /// What signs at the moment, with a JWT key: a first one that is being published is waited for, for a while.
+    pub async fn with_jwt_key(&self) -> Authority {
+        let mut watch = self.watch();
+        let ready = watch.wait_for(|authority| authority.jwt().is_some());
+        // Without one, whoever signs says so.
+        drop(tokio::time::timeout(FIRST_KEY_PATIENCE, ready).await);
+        self.current()
     }
 
     /// Tells when something else signs, or when something was tainted.

@@ -145,8 +145,10 @@ async fn a_root_that_is_rotated_tainted_and_revoked_is_followed_down_the_chain()
         (active_x509(&b).await.upstream_authority_subject_key_id == a_now).then_some(())
     })
     .await;
-    let tainted = |authorities: &[spiffe_core::X509Authority]| authorities.iter().filter(|one| one.tainted).count();
-    assert_eq!(tainted(&b.bundle().await.x509_authorities), 1);
+    eventually("b knowing the taint", || async {
+        (b.bundle().await.x509_authorities.iter().filter(|one| one.tainted).count() == 1).then_some(())
+    })
+    .await;
 
     operator.revoke_x509_authority(RevokeX509AuthorityRequest { authority_id: old.clone() }).await.unwrap();
     eventually("b forgetting the old root", || async { (b.bundle().await.x509_authorities.len() == 1).then_some(()) })

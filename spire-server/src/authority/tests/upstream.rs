@@ -47,8 +47,7 @@ async fn a_first_jwt_key_signs_once_siblings_had_time_to_see_it_and_the_ca_at_on
     let prepared = handle.states(Kind::Jwt).await.unwrap().prepared.unwrap();
     assert!(upstream.bundle().jwt_authority(prepared.id.as_str()).is_some(), "published upstream");
     assert!(handle.current().jwt().is_none(), "and signs nothing yet");
-    let mut watch = handle.watch();
-    watch.changed().await.unwrap();
+    assert!(handle.with_jwt_key().await.jwt().is_some(), "who asks for a token waits for it");
     assert_eq!(world.clock.now(), START + policy::FIRST_PUBLICATION_DELAY);
     assert_eq!(handle.current().jwt().unwrap().id(), &prepared.id);
     world.prove(&handle).await;
@@ -91,10 +90,33 @@ async fn a_root_tainted_upstream_is_tainted_here_and_the_ca_below_it_replaced_be
     let mut watch = handle.watch();
     watch.mark_unchanged();
     upstream.change_bundle(taint_first);
+    while issuer(&handle).await == before {
+        assert!(!world.bundle().await.x509_authorities[0].tainted, "agents would ask for what is below it again");
+        pass(&world, Ttl::from_secs(1)).await;
+    }
     pass(&world, SOON).await;
     assert!(watch.has_changed().unwrap());
     assert!(world.bundle().await.x509_authorities[0].tainted);
     assert_ne!(issuer(&handle).await, before);
+    upstream.change_bundle(|bundle| drop(bundle.x509_authorities.remove(0)));
+    pass(&world, SOON).await;
+    assert_eq!(world.bundle().await.x509_authorities.len(), 1);
+    world.prove(&handle).await;
+    stop(tasks).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_root_that_is_revoked_right_after_its_taint_is_forgotten_here_too() {
+    let mut world = World::new().await;
+    let upstream = below(&mut world, YEAR).await;
+    let (handle, tasks) = world.start().await.unwrap();
+    settle(&world).await;
+    let before = issuer(&handle).await;
+    rotate(&upstream, &world).await;
+    upstream.change_bundle(taint_first);
+    while issuer(&handle).await == before {
+        pass(&world, Ttl::from_secs(1)).await;
+    }
     upstream.change_bundle(|bundle| drop(bundle.x509_authorities.remove(0)));
     pass(&world, SOON).await;
     assert_eq!(world.bundle().await.x509_authorities.len(), 1);
