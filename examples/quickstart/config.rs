@@ -65,6 +65,54 @@ plugins {{
     )
 }
 
+/// `server.conf` of a site that is signed by another, or by nobody.
+pub(crate) fn nested_server(site: &Site, upstream: Option<&Site>) -> String {
+    let Site { name, trust_domain, server_port, .. } = site;
+    let upstream_authority = upstream.map_or_else(String::new, |upstream| {
+        let (port, socket) = (upstream.server_port, upstream.agent_socket());
+        format!(
+            r#"
+    UpstreamAuthority "spire" {{
+        plugin_data = {{
+            server_address = "127.0.0.1"
+            server_port = {port}
+            workload_api_socket = "{socket}"
+        }}
+    }}
+"#
+        )
+    });
+    format!(
+        r#"server {{
+    bind_address = "127.0.0.1"
+    bind_port = "{server_port}"
+    socket_path = "{name}/server.sock"
+    trust_domain = "{trust_domain}"
+    data_dir = "{name}/server"
+    log_level = "INFO"
+    ca_ttl = "24h"
+}}
+
+plugins {{
+    DataStore "sql" {{
+        plugin_data {{
+            database_type = "sqlite3"
+            connection_string = "{name}/server/datastore.sqlite3"
+        }}
+    }}
+
+    NodeAttestor "join_token" {{
+        plugin_data {{}}
+    }}
+
+    KeyManager "memory" {{
+        plugin_data {{}}
+    }}
+{upstream_authority}}}
+"#
+    )
+}
+
 /// `agent.conf` of a site. It asks its server for changes each second; the default would be five.
 pub(crate) fn agent(site: &Site) -> String {
     let Site { name, trust_domain, server_port, .. } = site;

@@ -4,8 +4,15 @@
 //! ```sh
 //! cargo run --release --bin quickstart
 //! ```
+//!
+//! With `nested` after it, one trust domain with a server above two others instead:
+//!
+//! ```sh
+//! cargo run --release --bin quickstart -- nested
+//! ```
 
 mod config;
+mod nested;
 mod page;
 mod process;
 mod programs;
@@ -21,7 +28,7 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use clap::Parser;
+use clap::{Parser, Subcommand};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::Instant;
 
@@ -45,6 +52,14 @@ struct Flags {
     /// Port of the page; without it 8080, or a free one where that is taken
     #[arg(long, value_name = "PORT")]
     port: Option<u16>,
+    #[command(subcommand)]
+    scenario: Option<Scenario>,
+}
+
+#[derive(Subcommand)]
+enum Scenario {
+    /// Start one trust domain instead: a server above two others, whose tokens are valid at each other's agents
+    Nested,
 }
 
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
@@ -65,8 +80,9 @@ async fn main() -> ExitCode {
 
 async fn run(flags: &Flags) -> Result<()> {
     let mut stop = Stop::new()?;
+    let names = if flags.scenario.is_some() { programs::SPIRE } else { programs::WITH_WORKLOADS };
     let programs = tokio::select! {
-        programs = Programs::find_or_build() => programs?,
+        programs = Programs::find_or_build(names) => programs?,
         () = stop.requested() => return Ok(()),
     };
     let directory = tempfile::Builder::new()
@@ -108,14 +124,29 @@ impl Stop {
 
 /// Returns only when something fails.
 async fn scenario(flags: &Flags, programs: &Programs, directory: &Path, processes: &mut Processes) -> Result<()> {
+    let steps = Steps { programs, directory };
+    say(&format!("cd {}\nPATH={}:$PATH", directory.display(), programs.directory().display()));
+    match flags.scenario {
+        None => federated(flags, &steps, processes).await?,
+        Some(Scenario::Nested) => nested::scenario(&steps, processes).await?,
+    }
+    say("Ctrl-C ends all.");
+    loop {
+        tokio::time::sleep(GLANCE).await;
+        for ended in processes.ended() {
+            say(&format!("\n{ended}"));
+        }
+    }
+}
+
+async fn federated(flags: &Flags, steps: &Steps<'_>, processes: &mut Processes) -> Result<()> {
+    let directory = steps.directory;
     let begin = Instant::now();
     let [broker, stockmarket] = Site::pair()?;
     let page = SocketAddr::from((Ipv4Addr::LOCALHOST, site::page_port(flags.port)?));
-    let steps = Steps { programs, directory };
-    say(&format!("cd {}\nPATH={}:$PATH", directory.display(), programs.directory().display()));
 
     let web = match flags.https_web {
-        true => Some(Web::prepare(&steps, processes, &broker).await?),
+        true => Some(Web::prepare(steps, processes, &broker).await?),
         false => None,
     };
     steps.title("Start the servers, each with a federation endpoint and the address of the other's");
@@ -132,7 +163,7 @@ async fn scenario(flags: &Flags, programs: &Programs, directory: &Path, processe
 
     steps.title("Start the agents: each proves itself with a token that can be used once");
     for site in [&broker, &stockmarket] {
-        start_agent(&steps, processes, site).await?;
+        start_agent(steps, processes, site).await?;
     }
     for site in [&broker, &stockmarket] {
         steps.until_healthy(processes, site, "spire-agent", &site.agent_socket()).await?;
@@ -142,7 +173,7 @@ async fn scenario(flags: &Flags, programs: &Programs, directory: &Path, processe
     for (from, to) in [(&broker, &stockmarket), (&stockmarket, &broker)] {
         if web.is_some() && from.is_broker() {
             // Believed by its certificate: nothing needs to be set.
-            Web::fetch(&steps, processes, to, from).await?;
+            Web::fetch(steps, processes, to, from).await?;
             continue;
         }
         let bundle = format!("{}.bundle", from.trust_domain);
@@ -154,8 +185,8 @@ async fn scenario(flags: &Flags, programs: &Programs, directory: &Path, processe
     }
 
     steps.title("Register the workloads");
-    register(&steps, &broker, "webapp", "broker-webapp", &stockmarket).await?;
-    register(&steps, &stockmarket, "quotes-service", "stock-quotes-service", &broker).await?;
+    register(steps, &broker, "webapp", "broker-webapp", &stockmarket).await?;
+    register(steps, &stockmarket, "quotes-service", "stock-quotes-service", &broker).await?;
 
     steps.title("Start the quotes service and the web application");
     let quotes = stockmarket.workload_address.to_string();
@@ -170,13 +201,7 @@ async fn scenario(flags: &Flags, programs: &Programs, directory: &Path, processe
     say(&format!("\nThe page was there after {took:.1} s. Open\n\n    http://{page}/quotes\n"));
     say(&format!("Stop the quotes service and see what the page says: kill {pid}"));
     say(&format!("Start it again: {}", steps.workload_line(&stockmarket, "stock-quotes-service", &service)));
-    say("Ctrl-C ends all.");
-    loop {
-        tokio::time::sleep(GLANCE).await;
-        for ended in processes.ended() {
-            say(&format!("\n{ended}"));
-        }
-    }
+    Ok(())
 }
 
 async fn start_agent(steps: &Steps<'_>, processes: &mut Processes, site: &Site) -> Result<()> {

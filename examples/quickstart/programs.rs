@@ -8,20 +8,23 @@ use tokio::process::Command;
 
 use crate::Result;
 
-const NAMES: [&str; 4] = ["spire-server", "spire-agent", "stock-quotes-service", "broker-webapp"];
+/// SPIRE's own.
+pub(crate) const SPIRE: &[&str] = &["spire-server", "spire-agent"];
+/// And the workloads of the federated trust domains.
+pub(crate) const WITH_WORKLOADS: &[&str] = &["spire-server", "spire-agent", "stock-quotes-service", "broker-webapp"];
 
 /// Where the programs are.
 pub(crate) struct Programs(PathBuf);
 
 impl Programs {
     /// Started by cargo, this builds what is missing or stale; started by hand, it takes what lies beside it.
-    pub(crate) async fn find_or_build() -> Result<Self> {
+    pub(crate) async fn find_or_build(names: &[&str]) -> Result<Self> {
         let myself = env::current_exe()?.canonicalize()?;
         let directory = myself.parent().ok_or("this program lies in no directory")?;
         if let Some(cargo) = env::var_os("CARGO") {
-            build(cargo, directory).await?;
+            build(cargo, directory, names).await?;
         }
-        let missing: Vec<&str> = NAMES.into_iter().filter(|name| !directory.join(name).is_file()).collect();
+        let missing: Vec<&str> = names.iter().copied().filter(|name| !directory.join(name).is_file()).collect();
         if missing.is_empty() {
             return Ok(Self(directory.to_owned()));
         }
@@ -39,14 +42,14 @@ impl Programs {
 }
 
 /// Into the directory that this program was built into, in its profile.
-async fn build(cargo: OsString, directory: &Path) -> Result<()> {
+async fn build(cargo: OsString, directory: &Path, names: &[&str]) -> Result<()> {
     let target = directory.parent().ok_or("this program does not lie in a target directory")?;
     let mut command = Command::new(&cargo);
     command.current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/..")).arg("build").arg("--target-dir").arg(target);
     if !cfg!(debug_assertions) {
         command.arg("--release");
     }
-    for name in NAMES {
+    for name in names {
         command.args(["--bin", name]);
     }
     let status = command

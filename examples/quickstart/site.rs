@@ -1,4 +1,4 @@
-//! A trust domain of the scenario: its names, files and addresses.
+//! A server of the scenario with its agent: their names, files and addresses.
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 
@@ -17,17 +17,21 @@ pub(crate) struct Site {
 impl Site {
     /// Both sites, with ports that are free.
     pub(crate) fn pair() -> Result<[Self; 2]> {
-        let [a, b, c, d, e, f] = free_ports()?;
-        let local = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-        Ok([("broker", "broker.example", [a, b, c]), ("stockmarket", "stockmarket.example", [d, e, f])].map(
-            |(name, trust_domain, [server_port, bundle_port, workload])| Self {
-                name,
-                trust_domain,
-                server_port,
-                bundle_port,
-                workload_address: local(workload),
-            },
-        ))
+        Self::at([("broker", "broker.example"), ("stockmarket", "stockmarket.example")])
+    }
+
+    /// A server and the two below it, of one trust domain.
+    pub(crate) fn nested() -> Result<[Self; 3]> {
+        Self::at([("root", "example.org"), ("nestedA", "example.org"), ("nestedB", "example.org")])
+    }
+
+    fn at<const N: usize>(names: [(&'static str, &'static str); N]) -> Result<[Self; N]> {
+        let mut ports = free_port_rows::<N, 3>()?.into_iter();
+        Ok(names.map(|(name, trust_domain)| {
+            let [server_port, bundle_port, workload] = ports.next().unwrap_or_default();
+            let workload_address = SocketAddr::from((Ipv4Addr::LOCALHOST, workload));
+            Self { name, trust_domain, server_port, bundle_port, workload_address }
+        }))
     }
 
     /// Whether it is the one with the page.
@@ -56,9 +60,14 @@ impl Site {
 
 /// Ports that nobody listens on, all different.
 pub(crate) fn free_ports<const N: usize>() -> Result<[u16; N]> {
-    let listeners = [(); N].map(|()| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)));
-    let mut ports = [0; N];
-    for (port, listener) in ports.iter_mut().zip(&listeners) {
+    let [ports] = free_port_rows()?;
+    Ok(ports)
+}
+
+fn free_port_rows<const N: usize, const M: usize>() -> Result<[[u16; M]; N]> {
+    let listeners = [(); N].map(|()| [(); M].map(|()| TcpListener::bind((Ipv4Addr::LOCALHOST, 0))));
+    let mut ports = [[0; M]; N];
+    for (port, listener) in ports.as_flattened_mut().iter_mut().zip(listeners.as_flattened()) {
         let listener = listener.as_ref().map_err(|err| format!("no free port on 127.0.0.1: {err}"))?;
         *port = listener.local_addr()?.port();
     }

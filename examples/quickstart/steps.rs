@@ -7,6 +7,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use tokio::process::Command;
+use tokio::time::Instant;
 
 use crate::process::Processes;
 use crate::programs::Programs;
@@ -14,7 +15,7 @@ use crate::site::Site;
 use crate::{GLANCE, Result};
 
 /// How long a server or an agent may take until it is healthy.
-const PATIENCE: Duration = Duration::from_secs(30);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(45);
 
 /// Runs commands in the scenario's directory.
 pub(crate) struct Steps<'a> {
@@ -55,7 +56,7 @@ impl Steps<'_> {
         let log = self.directory.join(site.file(&format!("{role}.log")));
         let mut command = self.invocation(program, arguments);
         command.envs(environment);
-        processes.start(format!("{program} of {}", site.trust_domain), command, log)?;
+        processes.start(format!("{program} of {}", site.name), command, log)?;
         Ok(())
     }
 
@@ -98,6 +99,22 @@ impl Steps<'_> {
     /// Runs a command to its end, and answers what it printed.
     pub(crate) async fn command(&self, site: &Site, program: &str, arguments: &[&str]) -> Result<String> {
         show(site, program, arguments, "");
+        self.unshown_command(program, arguments).await
+    }
+
+    /// The same, where what is shown is not what is run to the letter.
+    pub(crate) async fn command_as(
+        &self,
+        site: &Site,
+        shown: &str,
+        program: &str,
+        arguments: &[&str],
+    ) -> Result<String> {
+        say(&format!("{}> {shown}", site.name));
+        self.unshown_command(program, arguments).await
+    }
+
+    async fn unshown_command(&self, program: &str, arguments: &[&str]) -> Result<String> {
         let printed = self.output(program, arguments).await?;
         printed.lines().for_each(|line| say(&format!("    {line}")));
         Ok(printed)
@@ -133,22 +150,28 @@ impl Steps<'_> {
         patience: Duration,
     ) -> Result<()> {
         show(site, program, arguments, "");
-        let asking = async {
-            loop {
-                processes.all_alive()?;
-                match self.output(program, arguments).await {
-                    Ok(printed) => return Ok(printed),
-                    Err(_) => tokio::time::sleep(GLANCE).await,
-                }
-            }
-        };
-        let asked: std::result::Result<Result<String>, _> = tokio::time::timeout(patience, asking).await;
-        let Ok(printed) = asked else {
-            let (command, domain, tails) = (arguments.join(" "), site.trust_domain, processes.tails());
-            return Err(format!("{program} {command} of {domain} does not succeed within {patience:?}\n{tails}").into());
-        };
-        say(&format!("    {}", printed?.trim_end()));
+        let printed = self.until_granted(processes, program, arguments, patience).await?;
+        say(&format!("    {}", printed.trim_end()));
         Ok(())
+    }
+
+    /// The same without showing it; answers what it printed.
+    pub(crate) async fn until_granted(
+        &self,
+        processes: &mut Processes,
+        program: &str,
+        arguments: &[&str],
+        patience: Duration,
+    ) -> Result<String> {
+        let deadline = Instant::now() + patience;
+        loop {
+            processes.all_alive()?;
+            match self.output(program, arguments).await {
+                Ok(printed) => return Ok(printed),
+                Err(err) if Instant::now() > deadline => return Err(format!("{err}\n{}", processes.tails()).into()),
+                Err(_) => tokio::time::sleep(GLANCE).await,
+            }
+        }
     }
 
     async fn output(&self, program: &str, arguments: &[&str]) -> Result<String> {
