@@ -74,7 +74,7 @@ fn addressed(
     headers.insert(header::HOST, value(url.host_header())?);
     headers.insert(header::USER_AGENT, HeaderValue::from_static(exchange::USER_AGENT));
     headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
-    *request.uri_mut() = url.target().parse().map_err(|_| not_a_url(&url.target()))?;
+    *request.uri_mut() = url.target().parse().map_err(|_| not_a_url(url.target()))?;
     Ok(request)
 }
 
