@@ -26,6 +26,9 @@ const LONGEST_SYNC_RETRY: Duration = Duration::from_secs(8 * 60);
 const FIRST_MINT_RETRY: Duration = Duration::from_millis(500);
 const LONGEST_MINT_RETRY: Duration = Duration::from_secs(4 * 60);
 
+/// How long it takes at most until a clock that was set is noticed.
+const LONGEST_NAP: Duration = Duration::from_secs(60);
+
 /// How long a server that does not push is not asked for it again.
 const POLLS_FOR: Ttl = Ttl::from_hours(1);
 
@@ -131,7 +134,7 @@ impl Driver {
         let Some(step) = self.manager.with_cache(|cache| cache.next_step(clock.now())) else {
             let wakeup = self.manager.with_cache(|cache| cache.next_wakeup());
             tokio::select! {
-                () = clock.sleep_until(wakeup) => {}
+                () = clock.sleep(Duration::from(wakeup.since(clock.now())).min(LONGEST_NAP)) => {}
                 () = self.manager.woken() => {}
                 told = told(&mut self.follow, &mut self.mirror, self.manager.trust_domain()) => match told {
                     Ok(synced) => {

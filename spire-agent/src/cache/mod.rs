@@ -65,6 +65,8 @@ pub struct Cache {
     mint_due: Timestamp,
     batch: usize,
     last_sync: Option<Timestamp>,
+    /// When something was last recorded: what is due later by a clock that has been set back since is due now.
+    recorded_at: Timestamp,
     failing_sync: Option<Outage>,
     failing_mint: Option<Outage>,
     /// Key IDs of the authorities whose SVIDs have been seen to.
@@ -86,6 +88,7 @@ impl Cache {
             mint_due: Timestamp::from_unix(i64::MIN),
             batch: MAX_BATCH,
             last_sync: None,
+            recorded_at: Timestamp::from_unix(i64::MIN),
             failing_sync: None,
             failing_mint: None,
             tainted: BTreeSet::new(),
@@ -100,7 +103,8 @@ impl Cache {
         }
         // Whoever waits for an SVID goes before the routine.
         let due = if self.mint_due <= now { self.to_mint(now) } else { Vec::new() };
-        if self.sync_due <= now && (self.last_sync.is_none() || due.is_empty()) {
+        let is_due = self.sync_due <= now || now < self.recorded_at;
+        if is_due && (self.last_sync.is_none() || due.is_empty()) {
             return Some(Step::Sync);
         }
         if !due.is_empty() {
@@ -111,6 +115,7 @@ impl Cache {
 
     /// Records that a step succeeded. One that is neither recorded nor failed is offered again.
     pub fn completed(&mut self, now: Timestamp, done: Done, rng: &mut (impl RngCore + ?Sized)) {
+        self.recorded_at = now;
         match done {
             Done::Expired => self.expire(now),
             Done::Synced(synced) => {
@@ -127,6 +132,7 @@ impl Cache {
 
     /// Records that a step of that kind failed: it is offered again after `wait`.
     pub fn failed(&mut self, now: Timestamp, kind: StepKind, reason: &str, wait: Ttl) {
+        self.recorded_at = now;
         let due = now + wait.max(Ttl::from_secs(1));
         let failing = match kind {
             StepKind::Sync => {
@@ -281,9 +287,8 @@ impl Cache {
         self.last_sync = Some(now);
         self.failing_sync = None;
         // A server that is back is asked for SVIDs at once.
-        if self.failing_mint.take().is_some() {
-            self.mint_due = now;
-        }
+        self.failing_mint = None;
+        self.mint_due = self.mint_due.min(now);
         let mut interval = self.settings.sync_interval;
         if self.svid_count() == 0 {
             interval = interval.min(LONGEST_WAIT_WHEN_EMPTY);

@@ -109,6 +109,24 @@ fn selectors(texts: &[&str]) -> BTreeSet<Selector> {
 }
 
 #[test]
+fn a_clock_that_is_set_back_holds_nothing_up() {
+    let mut world = World::new();
+    world.register("one", &["unix:uid:1"]);
+    let step = world.cache.next_step(world.now).unwrap();
+    let synced = world.perform(&step);
+    world.cache.completed(world.now, synced.clone(), &mut world.rng);
+    world.cache.failed(world.now, StepKind::Mint, "not reached", Ttl::from_minutes(1));
+    world.now = START - Ttl::from_hours(2);
+    assert_eq!(world.cache.next_step(world.now), Some(Step::Sync));
+    world.cache.failed(world.now, StepKind::Sync, "not reached", Ttl::from_secs(5));
+    assert_eq!(world.cache.next_step(world.now), None, "a failure is waited for as ever");
+    world.now = world.now + Ttl::from_secs(5);
+    assert_eq!(world.cache.next_step(world.now), Some(Step::Sync));
+    world.cache.completed(world.now, synced, &mut world.rng);
+    assert!(matches!(world.cache.next_step(world.now), Some(Step::Mint(_))));
+}
+
+#[test]
 fn a_year_of_renewals_with_failures_never_serves_what_it_must_not() {
     let mut world = World::new();
     world.cache.settings.sync_interval = Ttl::from_hours(2);
