@@ -1,11 +1,12 @@
-//! A page of stock quotes, fetched from a service of another trust domain over mutual TLS: the server is accepted for
-//! its exact SPIFFE ID, and shown this program's own.
+//! A page of stock quotes, fetched from a service of another trust domain over mutual TLS, by HTTPS or gRPC: the server
+//! is accepted for its exact SPIFFE ID, and shown this program's own.
 //!
 //! ```sh
 //! SPIFFE_ENDPOINT_SOCKET=unix:///tmp/spire-agent/public/api.sock \
 //!     cargo run --bin broker-webapp -- --quotes 127.0.0.1:8090 --service spiffe://stockmarket.example/quotes-service
 //! ```
 
+mod quotes;
 mod workload;
 
 use std::error::Error;
@@ -21,17 +22,20 @@ use axum::{Json, Router};
 use clap::Parser;
 use http_body_util::{BodyExt as _, Empty, Limited};
 use hyper::body::Bytes;
-use hyper::client::conn::http1;
+use hyper::client::conn::{http1, http2};
 use hyper::{Request, StatusCode};
-use hyper_util::rt::TokioIo;
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use serde::{Deserialize, Serialize};
 use spiffe_core::{SpiffeId, Timestamp};
 use spire_runtime::{Clock, SystemClock};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
 use tokio_util::task::AbortOnDropHandle;
 use workload_api::{Address, tls};
 
+use crate::quotes::ListQuotesRequest;
+use crate::quotes::stock_quotes_client::StockQuotesClient;
 use crate::workload::{Narrator, complain, identity, say, stop, tls_settings};
 
 /// Shows the stock quotes of a service that it talks to over mutual TLS with SPIFFE identities.
@@ -46,6 +50,9 @@ struct Flags {
     /// The only server that quotes are taken from
     #[arg(long, default_value = "spiffe://stockmarket.example/quotes-service", value_name = "SPIFFE ID")]
     service: SpiffeId,
+    /// Ask by gRPC, not HTTPS
+    #[arg(long)]
+    grpc: bool,
     /// The Workload API's address, instead of SPIFFE_ENDPOINT_SOCKET
     #[arg(long, value_name = "ADDRESS")]
     workload_api: Option<Address>,
@@ -83,8 +90,10 @@ async fn serve(flags: Flags) -> Result<(), Box<dyn Error>> {
         .await
         .map_err(|err| format!("{}: {err}; --listen takes another address", flags.listen))?;
     let source = identity(flags.workload_api).await?;
-    let config = tls::client_config(&source, tls::authorize_id(flags.service.clone()), &tls_settings())?;
-    let service = Service { address: flags.quotes, connector: TlsConnector::from(Arc::new(config)) };
+    let settings = if flags.grpc { tls_settings().with_alpn(&[tls::ALPN_H2]) } else { tls_settings() };
+    let config = tls::client_config(&source, tls::authorize_id(flags.service.clone()), &settings)?;
+    let connector = TlsConnector::from(Arc::new(config));
+    let service = Service { address: flags.quotes, connector, grpc: flags.grpc };
 
     let page = Page {
         myself: source.svid()?.id().to_string(),
@@ -121,6 +130,12 @@ struct Quote {
     name: String,
     open: f64,
     price: f64,
+}
+
+impl From<quotes::Quote> for Quote {
+    fn from(quotes::Quote { symbol, name, open, price }: quotes::Quote) -> Self {
+        Self { symbol, name, open, price }
+    }
 }
 
 fn routes(page: Arc<Mutex<Page>>) -> Router {
@@ -172,6 +187,7 @@ impl Page {
 struct Service {
     address: String,
     connector: TlsConnector,
+    grpc: bool,
 }
 
 impl Service {
@@ -179,6 +195,10 @@ impl Service {
     async fn fetch(&self) -> Result<Vec<Quote>, Box<dyn Error + Send + Sync>> {
         let stream = TcpStream::connect(&self.address).await?;
         let stream = self.connector.connect(tls::server_name(), stream).await?;
+        if self.grpc { self.by_grpc(stream).await } else { self.by_https(stream).await }
+    }
+
+    async fn by_https(&self, stream: TlsStream<TcpStream>) -> Result<Vec<Quote>, Box<dyn Error + Send + Sync>> {
         let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
         let _connection = AbortOnDropHandle::new(tokio::spawn(connection));
         let request = Request::get("/quotes").header("host", &self.address).body(Empty::<Bytes>::new())?;
@@ -188,5 +208,15 @@ impl Service {
         }
         let answer = Limited::new(response.into_body(), MAX_ANSWER).collect().await?.to_bytes();
         Ok(serde_json::from_slice(&answer)?)
+    }
+
+    async fn by_grpc(&self, stream: TlsStream<TcpStream>) -> Result<Vec<Quote>, Box<dyn Error + Send + Sync>> {
+        let (mut sender, connection) = http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await?;
+        let _connection = AbortOnDropHandle::new(tokio::spawn(connection));
+        let service = tower::service_fn(move |request: Request<tonic::body::Body>| sender.send_request(request));
+        let mut client = StockQuotesClient::with_origin(service, format!("https://{}", self.address).parse()?)
+            .max_decoding_message_size(MAX_ANSWER);
+        let answer = client.list_quotes(ListQuotesRequest {}).await?.into_inner();
+        Ok(answer.quotes.into_iter().map(Into::into).collect())
     }
 }

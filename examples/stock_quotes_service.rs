@@ -1,10 +1,12 @@
-//! Quotes over mutual TLS: who asks is known by SPIFFE ID, and only the one client that is named gets an answer.
+//! Quotes over mutual TLS, by HTTPS or gRPC: who asks is known by SPIFFE ID, and only the one client that is named gets
+//! an answer.
 //!
 //! ```sh
 //! SPIFFE_ENDPOINT_SOCKET=unix:///tmp/spire-agent/public/api.sock \
 //!     cargo run --bin stock-quotes-service -- --client spiffe://broker.example/webapp
 //! ```
 
+mod quotes;
 mod workload;
 
 use std::error::Error;
@@ -24,8 +26,11 @@ use serde::Serialize;
 use spiffe_core::SpiffeId;
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
+use tonic::service::Routes;
 use workload_api::{Address, tls};
 
+use crate::quotes::stock_quotes_server::{StockQuotes, StockQuotesServer};
+use crate::quotes::{ListQuotesRequest, ListQuotesResponse};
 use crate::workload::{Narrator, complain, identity, say, stop, tls_settings};
 
 /// Serves phony stock quotes over mutual TLS with SPIFFE identities.
@@ -37,6 +42,9 @@ struct Flags {
     /// The only client that gets an answer
     #[arg(long, default_value = "spiffe://broker.example/webapp", value_name = "SPIFFE ID")]
     client: SpiffeId,
+    /// Serve gRPC, not HTTPS
+    #[arg(long)]
+    grpc: bool,
     /// The Workload API's address, instead of SPIFFE_ENDPOINT_SOCKET
     #[arg(long, value_name = "ADDRESS")]
     workload_api: Option<Address>,
@@ -70,19 +78,21 @@ async fn serve(flags: Flags) -> Result<(), Box<dyn Error>> {
         .await
         .map_err(|err| format!("{}: {err}; --listen takes another address", flags.listen))?;
     let source = identity(flags.workload_api).await?;
-    let settings = tls_settings().with_alpn(&[tls::ALPN_H2, tls::ALPN_HTTP_1_1]);
+    let protocols: &[&[u8]] = if flags.grpc { &[tls::ALPN_H2] } else { &[tls::ALPN_H2, tls::ALPN_HTTP_1_1] };
+    let settings = tls_settings().with_alpn(protocols);
     let config = tls::server_config(&source, tls::authorize_id(flags.client.clone()), &settings)?;
     let acceptor = TlsAcceptor::from(Arc::new(config));
 
     let market = Arc::new(Mutex::new(Market::default()));
     tokio::spawn(trade(Arc::clone(&market)));
-    let quotes = move || {
-        let market = market.lock().unwrap_or_else(PoisonError::into_inner);
-        std::future::ready(Json(market.quotes()))
+    let application = if flags.grpc {
+        say(&format!("quotes for {} by gRPC at {}", flags.client, flags.listen));
+        grpc(market)
+    } else {
+        say(&format!("quotes for {} at https://{}/quotes", flags.client, flags.listen));
+        https(market)
     };
-    let application = Router::new().route("/quotes", get(quotes));
     let narrator = Arc::new(Narrator::default());
-    say(&format!("quotes for {} at https://{}/quotes", flags.client, flags.listen));
     loop {
         match listener.accept().await {
             Ok((stream, _)) => {
@@ -94,6 +104,32 @@ async fn serve(flags: Flags) -> Result<(), Box<dyn Error>> {
                 tokio::time::sleep(PACE).await;
             }
         }
+    }
+}
+
+fn https(market: Arc<Mutex<Market>>) -> Router {
+    let quotes = move || {
+        let market = market.lock().unwrap_or_else(PoisonError::into_inner);
+        std::future::ready(Json(market.quotes()))
+    };
+    Router::new().route("/quotes", get(quotes))
+}
+
+fn grpc(market: Arc<Mutex<Market>>) -> Router {
+    Routes::new(StockQuotesServer::new(Quotes(market))).into_axum_router()
+}
+
+/// The gRPC service.
+struct Quotes(Arc<Mutex<Market>>);
+
+#[tonic::async_trait]
+impl StockQuotes for Quotes {
+    async fn list_quotes(
+        &self,
+        _: tonic::Request<ListQuotesRequest>,
+    ) -> Result<tonic::Response<ListQuotesResponse>, tonic::Status> {
+        let quotes = self.0.lock().unwrap_or_else(PoisonError::into_inner).quotes();
+        Ok(tonic::Response::new(ListQuotesResponse { quotes: quotes.into_iter().map(Into::into).collect() }))
     }
 }
 
@@ -137,6 +173,12 @@ struct Quote {
     name: &'static str,
     open: f64,
     price: f64,
+}
+
+impl From<Quote> for quotes::Quote {
+    fn from(Quote { symbol, name, open, price }: Quote) -> Self {
+        Self { symbol: symbol.to_owned(), name: name.to_owned(), open, price }
+    }
 }
 
 impl Default for Market {

@@ -1,5 +1,5 @@
 //! The two programs of the scenario, as processes, with Workload APIs of two federated trust domains.
-#![expect(clippy::unwrap_used, clippy::panic, reason = "tests")]
+#![expect(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 
 use std::net::{SocketAddr, TcpListener};
 use std::process::{Output, Stdio};
@@ -25,6 +25,8 @@ struct World {
     stockmarket_api: Address,
     quotes: SocketAddr,
     page: SocketAddr,
+    /// Flags that both programs get.
+    form: &'static [&'static str],
     _directory: tempfile::TempDir,
 }
 
@@ -40,8 +42,13 @@ impl World {
             stockmarket,
             quotes: free_address(),
             page: free_address(),
+            form: &[],
             _directory: directory,
         }
+    }
+
+    fn grpc() -> Self {
+        Self { form: &["--grpc"], ..Self::new() }
     }
 
     fn register(&self) {
@@ -52,12 +59,13 @@ impl World {
     }
 
     fn service(&self) -> Child {
-        start(SERVICE, &self.stockmarket_api, &["--listen", &self.quotes.to_string()])
+        let quotes = self.quotes.to_string();
+        start(SERVICE, &self.stockmarket_api, &[&["--listen", &quotes], self.form].concat())
     }
 
     fn webapp(&self) -> Child {
         let (page, quotes) = (self.page.to_string(), self.quotes.to_string());
-        start(WEBAPP, &self.broker_api, &["--listen", &page, "--quotes", &quotes])
+        start(WEBAPP, &self.broker_api, &[&["--listen", &page, "--quotes", &quotes], self.form].concat())
     }
 
     /// What the page shows once `wanted` holds.
@@ -105,7 +113,22 @@ fn available(page: &Value) -> bool {
 
 #[tokio::test]
 async fn the_page_follows_the_quotes_of_another_trust_domain_and_keeps_the_last_ones() {
-    let world = World::new();
+    quotes_arrive(World::new()).await;
+}
+
+#[tokio::test]
+async fn only_the_exact_ids_are_accepted() {
+    impostors_are_refused(World::new()).await;
+}
+
+#[tokio::test]
+async fn by_grpc_quotes_arrive_and_only_the_exact_ids_are_accepted_and_rotation_is_followed() {
+    quotes_arrive(World::grpc()).await;
+    impostors_are_refused(World::grpc()).await;
+    rotation_is_followed(World::grpc()).await;
+}
+
+async fn quotes_arrive(world: World) {
     world.register();
     let (mut service, _webapp) = (world.service(), world.webapp());
 
@@ -127,7 +150,10 @@ async fn the_page_follows_the_quotes_of_another_trust_domain_and_keeps_the_last_
 
 #[tokio::test]
 async fn programs_may_be_started_before_they_are_registered_and_follow_rotation() {
-    let world = World::new();
+    rotation_is_followed(World::new()).await;
+}
+
+async fn rotation_is_followed(world: World) {
     let (_service, _webapp) = (world.service(), world.webapp());
     world.register();
     world.page_where(available).await;
@@ -143,9 +169,7 @@ async fn programs_may_be_started_before_they_are_registered_and_follow_rotation(
     world.page_where(available).await;
 }
 
-#[tokio::test]
-async fn only_the_exact_ids_are_accepted() {
-    let world = World::new();
+async fn impostors_are_refused(world: World) {
     world.register();
     let (_service, webapp) = (world.service(), world.webapp());
     world.page_where(available).await;

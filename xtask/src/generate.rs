@@ -32,6 +32,7 @@ const CRATES: &[(&str, &str, &[&str])] = &[
         &["envoy_core.proto", "envoy_discovery.proto", "envoy_secret.proto", "envoy_tls.proto", "rpc_status.proto"],
     ),
     ("workload-api", "descriptors.bin", &["workload.proto"]),
+    ("examples", "descriptors.bin", &["quotes.proto"]),
 ];
 
 /// Writes the generated code below `root`, the workspace's folder.
