@@ -93,10 +93,12 @@ pub async fn start(
     tasks: &Tasks,
 ) -> Result<AuthorityHandle, AuthorityError> {
     let mut driver = Driver::load(config, parts).await?;
+    if let (None, Some(upstream)) = (driver.rotation.x509().active(), &driver.parts.upstream) {
+        upstream.ready().await?;
+    }
     while let Some(step) = driver.rotation.next_step(driver.parts.clock.now()) {
         match driver.perform(step.clone()).await {
-            // The first authorities do not need it.
-            Err(err) if step == Step::FollowUpstream => driver.failed(&step, &err),
+            Err(err) if driver.can_start_without(&step) => driver.failed(&step, &err),
             outcome => outcome?,
         }
     }
@@ -188,6 +190,15 @@ impl Driver {
                 () = clock.sleep_until(self.rotation.next_wakeup()) => {}
                 Some(command) = commands.recv() => self.command(command, &publisher).await?,
             }
+        }
+    }
+
+    /// The upstream may be down: its bundle can wait, and so can successors of what signs.
+    fn can_start_without(&self, step: &Step) -> bool {
+        match step {
+            Step::FollowUpstream => true,
+            Step::Prepare { .. } => self.rotation.x509().active().is_some(),
+            _ => false,
         }
     }
 

@@ -36,6 +36,15 @@ pub struct UpstreamCa {
 /// tried again. May be called concurrently.
 #[async_trait]
 pub trait UpstreamAuthority: Send + Sync + fmt::Debug {
+    /// Waits until the upstream can be asked at all, for as long as that takes: a server that has no CA yet is of no use
+    /// before. That it then answers well is not promised.
+    ///
+    /// # Errors
+    /// [`Error::Upstream`] where waiting would not help.
+    async fn ready(&self) -> Result<(), Error> {
+        Ok(())
+    }
+
     /// Signs a CA certificate for the key in `csr`, for `preferred_ttl` or less.
     ///
     /// # Errors

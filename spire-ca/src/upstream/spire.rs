@@ -87,22 +87,23 @@ impl SpireUpstream {
 
     /// The identity of the moment, which is waited for a while.
     async fn identity(&self) -> Result<Arc<X509Context>, Error> {
-        let mut source = self.source.clone();
-        let identity = async {
-            loop {
-                match source.state() {
-                    Ok(context) => return Ok(context),
-                    Err(err) if err.is_permanent() => return Err(err),
-                    Err(_) => source.changed().await,
-                }
-            }
-        };
-        match timeout(IDENTITY_DEADLINE, identity).await {
-            Ok(context) => context.map_err(failed(TO_GET_IDENTITY)),
+        match timeout(IDENTITY_DEADLINE, self.first_identity()).await {
+            Ok(context) => context,
             Err(_) => Err(match self.source.last_error() {
                 Some(err) => failed(TO_GET_IDENTITY)(err),
                 None => failed(TO_GET_IDENTITY)(format!("there was none within {} s", IDENTITY_DEADLINE.as_secs())),
             }),
+        }
+    }
+
+    async fn first_identity(&self) -> Result<Arc<X509Context>, Error> {
+        let mut source = self.source.clone();
+        loop {
+            match source.state() {
+                Ok(context) => return Ok(context),
+                Err(err) if err.is_permanent() => return Err(failed(TO_GET_IDENTITY)(err)),
+                Err(_) => source.changed().await,
+            }
         }
     }
 
@@ -121,6 +122,17 @@ impl SpireUpstream {
 
 #[async_trait]
 impl UpstreamAuthority for SpireUpstream {
+    /// The agent may be about to start, and the entry to reach it: as in SPIRE, no time is too long for that.
+    async fn ready(&self) -> Result<(), Error> {
+        while let Err(err) = self.identity().await {
+            if self.source.last_error().is_some_and(|err| err.is_permanent()) {
+                return Err(err);
+            }
+            tracing::warn!(%err, "waiting for the upstream's agent to give this server an identity");
+        }
+        Ok(())
+    }
+
     async fn mint_x509_ca(
         &self,
         csr: &[u8],

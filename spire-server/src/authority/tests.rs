@@ -13,6 +13,7 @@ use spire_runtime::SimClock;
 
 use super::*;
 
+mod chain;
 mod upstream;
 
 const START: Timestamp = Timestamp::from_unix(1_790_000_000);

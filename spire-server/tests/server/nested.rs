@@ -1,5 +1,6 @@
 //! Servers below servers: each is a workload of an agent of the one above.
 
+use std::pin::pin;
 use std::time::Duration;
 
 use spiffe_core::x509::{X509Svid, verify_svid};
@@ -18,8 +19,9 @@ use spire_api::proto::types;
 use spire_runtime::{Clock as _, SystemClock};
 use spire_server::config::{SpireUpstreamConfig, UpstreamAuthority};
 use tempfile::TempDir;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 use tonic::Code;
+use workload_api::server::IdentityError;
 use workload_api::testing::FakeEndpoint;
 use workload_api::{Identity, X509Context};
 
@@ -159,6 +161,19 @@ async fn a_root_that_is_rotated_tainted_and_revoked_is_followed_down_the_chain()
     let request = TaintX509UpstreamAuthorityRequest { subject_key_id: new };
     let refused = LocalAuthorityClient::new(a.admin()).taint_x509_upstream_authority(request).await.unwrap_err();
     assert_eq!(refused.code(), Code::InvalidArgument, "it signs the active one: {refused}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_waits_for_the_agent_that_does_not_know_its_entry_yet() {
+    let root = Running::start("example.org").await;
+    let place = Place::below(&root, "/a", true).await;
+    place.endpoint.set(Err(IdentityError::NoIdentity));
+    let mut starting = pin!(place.server());
+    // Longer than any call is given once the server runs.
+    assert!(timeout(Duration::from_secs(12), starting.as_mut()).await.is_err(), "it has started, without a CA");
+    place.sync(&root).await;
+    let server = timeout(Duration::from_secs(30), starting).await.unwrap();
+    assert_eq!(server.bundle().await.x509_authorities, root.bundle().await.x509_authorities);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -209,7 +209,11 @@ async fn a_server_starts_only_below_an_upstream_that_answers_but_restarts_withou
     let first = handle.current().x509().id().clone();
     stop(tasks).await;
     upstream.set_mood(Mood::Down);
-    let (handle, tasks) = world.start().await.unwrap();
-    assert_eq!(handle.current().x509().id(), &first);
-    stop(tasks).await;
+    for hours in [0, 13] {
+        // Then a successor is due.
+        world.clock.sleep_until(START + Ttl::from_hours(hours)).await;
+        let (handle, tasks) = world.start().await.unwrap();
+        assert_eq!(handle.current().x509().id(), &first);
+        stop(tasks).await;
+    }
 }
