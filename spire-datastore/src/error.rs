@@ -32,11 +32,19 @@ pub enum Error {
     /// The store has been shut down.
     #[error("datastore-sql: the store is closed")]
     Closed,
-    /// What is stored does not read back: another program wrote it, or the disk is damaged.
+    /// Something stored does not read back: another program wrote it.
     #[error("datastore-sql: stored {what} is damaged")]
     Damaged {
         /// Which thing, and how.
         what: String,
+    },
+    /// The database itself is damaged, or is none.
+    #[error("datastore-sql: {attempt}: the database is damaged, restore a backup: {cause}")]
+    DamagedDatabase {
+        /// What was attempted.
+        attempt: &'static str,
+        /// What the backend said.
+        cause: String,
     },
     /// The disk is full.
     #[error("datastore-sql: {attempt}: database or disk is full")]
@@ -133,6 +141,7 @@ impl Error {
             Self::NoFederatedBundle { .. }
             | Self::Backend { .. }
             | Self::Damaged { .. }
+            | Self::DamagedDatabase { .. }
             | Self::EmptySelectors
             | Self::ForeignDatabase
             | Self::Io { .. }

@@ -81,7 +81,7 @@ async fn a_file_that_is_no_database_is_refused_and_left_alone() {
     let path = directory.path().join("datastore.sqlite3");
     let text = "no database at all, but long enough to have a header. ".repeat(100);
     std::fs::write(&path, &text).unwrap();
-    assert!(matches!(open_error(&path).await, Error::Damaged { .. }));
+    assert!(matches!(open_error(&path).await, Error::DamagedDatabase { .. }));
     assert_eq!(std::fs::read_to_string(&path).unwrap(), text);
 }
 
@@ -97,7 +97,7 @@ async fn a_damaged_database_yields_an_error_and_no_made_up_entries() {
         Ok(store) => store.list_entries(EntryFilter::default(), PageRequest::default()).await.unwrap_err(),
         Err(err) => err,
     };
-    assert!(matches!(err, Error::Damaged { .. }), "{err:?}");
+    assert!(matches!(err, Error::DamagedDatabase { .. }), "{err:?}");
     assert_eq!(err.kind(), ErrorKind::Internal);
 }
 

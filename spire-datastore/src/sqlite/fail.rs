@@ -50,9 +50,7 @@ fn from_sql(attempt: &'static str, err: &rusqlite::Error) -> Error {
         _ => match err.sqlite_error_code() {
             Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => Error::Busy { attempt },
             Some(ErrorCode::DiskFull) => Error::DiskFull { attempt },
-            Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => {
-                Error::Damaged { what: format!("database: {cause}") }
-            }
+            Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => Error::DamagedDatabase { attempt, cause },
             Some(
                 ErrorCode::SystemIoFailure
                 | ErrorCode::CannotOpen

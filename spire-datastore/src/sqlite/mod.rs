@@ -43,7 +43,7 @@ impl SqliteStore {
     /// Opens the database in that file, or makes it with mode 0600, and brings its schema up to date.
     ///
     /// # Errors
-    /// [`Error::Io`] for a file that cannot be opened, [`Error::Damaged`] for one that is no database,
+    /// [`Error::Io`] for a file that cannot be opened, [`Error::DamagedDatabase`] for one that is no database,
     /// [`Error::ForeignDatabase`] for another program's, [`Error::NewerSchema`], [`Error::Busy`].
     pub async fn open(path: impl AsRef<Path>) -> Result<Self, Error> {
         Self::open_waiting(path, BUSY_TIMEOUT).await

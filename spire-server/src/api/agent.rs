@@ -24,7 +24,7 @@ use spire_types::entry::uuid_v4;
 use spire_types::{EntryId, JoinToken, PageRequest, RegistrationEntry, Selector};
 use tonic::{Code, Extensions, Request, Response, Status, Streaming};
 
-use super::{caller, role, store_failed, svid};
+use super::{caller, internal, role, store_failed, svid};
 use crate::authority::AuthorityHandle;
 use crate::authz::Role;
 use crate::catalog::Attestors;
@@ -211,8 +211,8 @@ impl Agent for AgentService {
         let alias = alias.map(|id| self.alias_entry(&value, id)).transpose()?;
         let token = JoinToken { value: value.clone(), expires_at: now + Ttl::from_secs(ttl) };
         let expires_at = token.expires_at.as_unix();
-        let failed = |err| status::status(Code::Internal, "failed to create token", err);
-        self.0.store.create_join_token(token).await.map_err(failed)?;
+        let created = self.0.store.create_join_token(token).await;
+        created.map_err(|err| internal("failed to create token", &err))?;
         if let Some(alias) = alias {
             self.create_alias(alias, now).await?;
         }
@@ -234,8 +234,7 @@ impl AgentService {
     async fn create_alias(&self, alias: RegistrationEntry, now: Timestamp) -> Result<(), Status> {
         let id = EntryId::random(&mut OsRng.unwrap_err());
         let created = self.0.store.create_entry(alias, id, now).await;
-        let failed = |err| status::status(Code::Internal, "failed to create join token registration entry", err);
-        match created.map_err(failed)? {
+        match created.map_err(|err| internal("failed to create join token registration entry", &err))? {
             Created::New(_, revision) => self.0.reach(revision).await,
             Created::Similar(_) => Ok(()),
         }

@@ -16,8 +16,8 @@ pub(crate) mod svid;
 pub(crate) mod trust_domain;
 
 use spire_api::status;
-use spire_types::Revision;
-use tonic::{Extensions, Status};
+use spire_types::{ErrorKind, Revision};
+use tonic::{Code, Extensions, Status};
 
 use crate::authz::Role;
 use crate::caller::Caller;
@@ -42,6 +42,15 @@ pub(crate) fn role(extensions: &Extensions) -> Result<&Role, Status> {
 /// A failure of the store, by what was attempted.
 pub(crate) fn store_failed(attempt: &str, err: &spire_datastore::Error) -> Status {
     status::status(status::code(err.kind()), attempt, err)
+}
+
+/// The same where SPIRE calls it internal whatever it is, even what is there already or is not; but a disk that is full or a
+/// database that is locked has its code here, too.
+pub(crate) fn internal(attempt: &str, err: &spire_datastore::Error) -> Status {
+    match err.kind() {
+        ErrorKind::AlreadyExists | ErrorKind::NotFound => status::status(Code::Internal, attempt, err),
+        _ => store_failed(attempt, err),
+    }
 }
 
 /// Waits until the index shows what was written. Where it cannot be brought up to date now, it will be a little later: what

@@ -23,7 +23,7 @@ use spire_datastore::DataStore;
 use spire_types::{EndpointProfile, ErrorKind, FederationRelationship};
 use tonic::{Code, Request, Response, Status};
 
-use super::store_failed;
+use super::{internal, store_failed};
 use crate::federation::FederationHandle;
 
 /// The service.
@@ -215,14 +215,6 @@ impl Service for TrustDomainService {
 
 fn parse(name: &str) -> Result<TrustDomain, Status> {
     TrustDomain::parse_name_or_id(name).map_err(|err| invalid("failed to parse trust domain", err))
-}
-
-/// SPIRE calls every failure of the store internal here, even of what is there already or is not.
-fn internal(attempt: &str, err: &spire_datastore::Error) -> Status {
-    match err.kind() {
-        ErrorKind::AlreadyExists | ErrorKind::NotFound => status::status(Code::Internal, attempt, err),
-        _ => store_failed(attempt, err),
-    }
 }
 
 fn outcome(

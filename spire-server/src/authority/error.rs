@@ -71,6 +71,9 @@ impl AuthorityError {
             Self::UpstreamUnfit { .. } => ErrorKind::InvalidArgument,
             Self::JwtDisabled => ErrorKind::Unimplemented,
             Self::Ended => ErrorKind::Unavailable,
+            Self::DataStore(err) if matches!(err.kind(), ErrorKind::ResourceExhausted | ErrorKind::Unavailable) => {
+                err.kind()
+            }
             Self::Bug(_)
             | Self::Ca(_)
             | Self::DataStore(_)
