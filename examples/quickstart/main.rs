@@ -5,7 +5,8 @@
 //! cargo run --release --bin quickstart
 //! ```
 //!
-//! With `nested` after it, one trust domain with a server above two others instead:
+//! With `--grpc` after it the programs speak gRPC, and with `--https-web` one server's endpoint is certified by the Web PKI.
+//! With `nested`, one trust domain with a server above two others instead:
 //!
 //! ```sh
 //! cargo run --release --bin quickstart -- nested
@@ -49,6 +50,9 @@ struct Flags {
     /// root otherwise
     #[arg(long)]
     https_web: bool,
+    /// Have the web application ask for the quotes by gRPC, not HTTPS
+    #[arg(long)]
+    grpc: bool,
     /// Port of the page; without it 8080, or a free one where that is taken
     #[arg(long, value_name = "PORT")]
     port: Option<u16>,
@@ -190,10 +194,11 @@ async fn federated(flags: &Flags, steps: &Steps<'_>, processes: &mut Processes) 
 
     steps.title("Start the quotes service and the web application");
     let quotes = stockmarket.workload_address.to_string();
-    let service = ["--listen", quotes.as_str(), "--client", "spiffe://broker.example/webapp"];
+    let form: &[&str] = if flags.grpc { &["--grpc"] } else { &[] };
+    let service = [&["--listen", &quotes, "--client", "spiffe://broker.example/webapp"], form].concat();
     let pid = steps.start_workload(processes, &stockmarket, "stock-quotes-service", &service)?;
     let (listen, server) = (page.to_string(), "spiffe://stockmarket.example/quotes-service");
-    let webapp = ["--listen", listen.as_str(), "--quotes", &quotes, "--service", server];
+    let webapp = [&["--listen", &listen, "--quotes", &quotes, "--service", server], form].concat();
     steps.start_workload(processes, &broker, "broker-webapp", &webapp)?;
     page::until_live(page, processes).await?;
 

@@ -128,6 +128,27 @@ async fn by_grpc_quotes_arrive_and_only_the_exact_ids_are_accepted_and_rotation_
     rotation_is_followed(World::grpc()).await;
 }
 
+#[tokio::test]
+async fn a_service_of_the_other_form_is_as_one_that_is_away() {
+    let forms: [&[&str]; 2] = [&[], &["--grpc"]];
+    for (form, other) in [(forms[0], forms[1]), (forms[1], forms[0])] {
+        let mut world = World { form: other, ..World::new() };
+        world.register();
+        let mut service = world.service();
+        world.form = form;
+        let _webapp = world.webapp();
+        world.page_where(|_| true).await;
+        // Two questions that the service has heard.
+        tokio::time::sleep(Duration::from_millis(2500)).await;
+        let page = world.page_where(|_| true).await;
+        assert!(!available(&page) && page["at"].is_null(), "{page}");
+
+        service.kill().await.unwrap();
+        let _service = world.service();
+        world.page_where(available).await;
+    }
+}
+
 async fn quotes_arrive(world: World) {
     world.register();
     let (mut service, _webapp) = (world.service(), world.webapp());

@@ -248,6 +248,14 @@ page_lives() { broker curl -sf --max-time 2 http://localhost:8080/quotes.json | 
 has_bundle() { # site, trust domain
     [ -n "$(at "$1" bin/spire-server bundle list -id "spiffe://$2" 2>/dev/null)" ]
 }
+# The page with its quotes in a browser, where one is installed.
+page_in_a_browser() { # what its text must match
+    command -v chromium >/dev/null || { echo "    chromium is not installed: the page is not looked at in a browser"; return; }
+    output=$(broker timeout 60 chromium --headless=new --no-sandbox --disable-gpu --disable-dev-shm-usage --user-data-dir=/tmp/browser \
+        ${browser_time---virtual-time-budget=5000} --dump-dom http://localhost:8080/quotes 2>/dev/null)
+    says "$@"
+    echo "    and in a browser"
+}
 # How often the log of a site's server has a line that matches.
 logged() { grep -cE -- "$2" "$work/$1/server.log"; }
 

@@ -16,7 +16,7 @@ const USAGE: &str = "usage: cargo run -p xtask -- VERB
   check-docs      fail when docs/ARCHITECTURE.md names what does not exist
   library-crates  print the library crates, a line each
   scenario        run the quickstart from end to end, in a browser where there is one
-                  [--debug] [--https-web] [--screenshot FILE]
+                  [--debug] [--https-web] [--grpc] [--screenshot FILE]
 ";
 
 #[expect(clippy::print_stdout, clippy::print_stderr, reason = "a command for people")]

@@ -22,16 +22,16 @@ const CHANGE: Duration = Duration::from_secs(3);
 const GLANCE: Duration = Duration::from_millis(100);
 
 /// Runs it. `arguments`: `--debug` builds without optimisation, `--https-web` has the Web PKI
-/// certify the broker's bundle endpoint, `--screenshot FILE` keeps a picture of the page.
+/// certify the broker's bundle endpoint, `--grpc` has the programs speak gRPC, `--screenshot FILE` keeps a picture of the page.
 ///
 /// # Errors
 /// What was not as it should be.
 pub(crate) fn run(root: &Path, arguments: &[String]) -> Result<(), String> {
     let given = |flag: &str| arguments.iter().any(|argument| argument == flag);
-    let (debug, https_web) = (given("--debug"), given("--https-web"));
+    let passed_on: Vec<&str> = ["--https-web", "--grpc"].into_iter().filter(|flag| given(flag)).collect();
     let screenshot = arguments.iter().skip_while(|argument| *argument != "--screenshot").nth(1);
 
-    let mut quickstart = Quickstart::start(root, debug, https_web)?;
+    let mut quickstart = Quickstart::start(root, given("--debug"), &passed_on)?;
     say(&format!("the page was there {}", quickstart.took));
     let mut page = Page { address: quickstart.page.clone(), browser: Browser::start()? };
     page.open()?;

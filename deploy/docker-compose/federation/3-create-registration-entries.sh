@@ -2,6 +2,7 @@
 # Registers the workloads.
 set -euo pipefail
 cd "$(dirname "$0")"
+command -v docker-compose >/dev/null || docker-compose() { docker compose "$@"; }
 register() { # site, trust domain, server, workload, the other trust domain
     local fingerprint
     fingerprint=$(openssl x509 -in "$1/agent/agent.crt.pem" -outform DER | sha1sum | cut -d' ' -f1)

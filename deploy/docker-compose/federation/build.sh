@@ -1,41 +1,39 @@
 #!/usr/bin/env bash
-# Builds the three images and the agents' certificates. Nothing is pulled: an image holds programs, the shared libraries that
-# they need, if any, and empty folders.
+# Builds the images and the agents' certificates. Nothing is pulled: a service is SPIRE's image of ../../docker with a workload
+# and a few tools of this machine on top, and the shared libraries that those need.
 #
-# PROFILE is release (default) or debug; BIN takes a directory with binaries that are built already.
+#   BIN     a directory with broker-webapp and stock-quotes-service: built when empty
+#   IMAGES  a directory with spire-server.tar and spire-agent.tar: built when empty
 set -euo pipefail
 cd "$(dirname "$0")"
 root=$(cd ../../.. && pwd)
-profile=${PROFILE:-release}
+"$root/deploy/docker-compose/build-images.sh"
 if [ -z "${BIN:-}" ]; then
-    (cd "$root" && cargo build -q $([ "$profile" = release ] && echo --release) \
-        --bin spire-server --bin spire-agent --bin broker-webapp --bin stock-quotes-service)
-    BIN=${CARGO_TARGET_DIR:-$root/target}/$profile
+    (cd "$root" && cargo build -q --release --bin broker-webapp --bin stock-quotes-service)
+    BIN=${CARGO_TARGET_DIR:-$root/target}/release
 fi
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
-image() { # name, command as JSON, programs...
-    local name=$1 command=$2 root=$work/$1 program library
-    shift 2
-    mkdir -p "$root"/{etc,tmp,opt/spire/{bin,conf,data/server,data/agent}}
-    chmod 1777 "$root/tmp"
-    echo 'root:x:0:0:root:/:/none' >"$root/etc/passwd"
-    echo 'hosts: files dns' >"$root/etc/nsswitch.conf"
-    for program in "$@" "$(command -v cat)"; do
-        [ "${program%/cat}" = "$program" ] && cp "$program" "$root/opt/spire/bin/" || { mkdir -p "$root/bin"; cp "$program" "$root/bin/"; }
+image() { # name, image below, what it runs as JSON, programs...
+    local name=$1 below=$2 entrypoint=$3 context=$work/$1 program library
+    shift 3
+    mkdir -p "$context/root/usr/bin"
+    for program in "$(command -v cat)" "$@"; do
+        cp -L "$program" "$context/root/usr/bin/"
         for library in $(ldd "$program" 2>/dev/null | grep -o '/[^ ]*' || true); do # a static program has none
-            mkdir -p "$root$(dirname "$library")"
-            cp -L "$library" "$root$library"
+            mkdir -p "$context/root$(dirname "$library")"
+            cp -L "$library" "$context/root$library"
         done
     done
-    tar -C "$root" --owner=0 --group=0 -c . |
-        docker import -c "ENTRYPOINT $command" -c 'WORKDIR /opt/spire' -c 'ENV PATH=/bin:/opt/spire/bin' - "$name:local" >/dev/null
+    printf 'FROM %s\nCOPY root /\nENTRYPOINT %s\n' "$below" "$entrypoint" >"$context/Dockerfile"
+    docker build -q -t "$name:local" "$context" >"$work/said" 2>&1 || { cat "$work/said" >&2; exit 1; }
     echo "$name:local"
 }
-image federation-spire-server '["/opt/spire/bin/spire-server", "run"]' "$BIN/spire-server"
-image federation-broker-webapp '["/opt/spire/bin/broker-webapp"]' "$BIN/broker-webapp" "$BIN/spire-agent"
-image federation-stock-quotes-service '["/opt/spire/bin/stock-quotes-service"]' "$BIN/stock-quotes-service" "$BIN/spire-agent"
+image federation-spire-server spire-server:local '["/opt/spire/bin/spire-server", "run"]'
+for workload in broker-webapp stock-quotes-service; do
+    image federation-$workload spire-agent:local "[\"/usr/bin/$workload\"]" "$BIN/$workload"
+done
 
 for site in broker stock; do
     openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 365 -subj "/CN=agents of $site" \

@@ -21,13 +21,12 @@ pub(super) struct Quickstart {
 
 impl Quickstart {
     /// Starts it, and waits until it says where the page is.
-    pub(super) fn start(root: &Path, debug: bool, https_web: bool) -> Result<Self, String> {
+    pub(super) fn start(root: &Path, debug: bool, flags: &[&str]) -> Result<Self, String> {
         let directory = std::env::temp_dir().join(format!("scenario-{}", std::process::id()));
         fs::create_dir_all(&directory).map_err(|err| format!("{}: {err}", directory.display()))?;
         let mut command = Command::new(env!("CARGO"));
         command.arg("run").args((!debug).then_some("--release")).args(["--bin", "quickstart", "--", "--port", "0"]);
-        command.args(https_web.then_some("--https-web"));
-        command.current_dir(root).env("TMPDIR", &directory).stdout(Stdio::piped());
+        command.args(flags).current_dir(root).env("TMPDIR", &directory).stdout(Stdio::piped());
         let mut child = command.spawn().map_err(|err| format!("failed to run cargo: {err}"))?;
         let output = child.stdout.take().ok_or("cargo has no output")?;
         let [mut page, mut took, mut service_pid, mut restart_line] = [const { String::new() }; 4];
