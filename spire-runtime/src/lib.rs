@@ -22,7 +22,7 @@ mod tls_time;
 
 pub use backoff::Backoff;
 pub use clock::{Clock, SystemClock};
-pub use log::{LogFormat, LogLevel, Logging};
+pub use log::{LogFormat, LogLevel, Logging, MoreFields};
 #[cfg(feature = "sim")]
 pub use sim::SimClock;
 pub use tasks::Tasks;

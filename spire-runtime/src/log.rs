@@ -3,7 +3,9 @@
 //! One subscriber for a process, installed by its binary; libraries only emit events. The level can be changed and the
 //! file reopened while the process runs.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::error::Error;
 use std::fmt::{self, Write as _};
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt as _;
@@ -271,7 +273,7 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for LineLayer {
         event.record(&mut fields);
         let metadata = event.metadata();
         if let (true, Some(file), Some(line)) = (self.0.source_location, metadata.file(), metadata.line()) {
-            fields.others.insert("file", format!("{file}:{line}"));
+            fields.others.insert("file".into(), Value::text(format!("{file}:{line}")));
         }
         let level = LogLevel::of(*metadata.level());
         self.0.write(&line(self.0.format, self.0.clock.now(), level, &fields));
@@ -282,29 +284,102 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for LineLayer {
 #[derive(Default)]
 struct Fields {
     message: String,
-    others: BTreeMap<&'static str, String>,
+    others: BTreeMap<Cow<'static, str>, Value>,
+}
+
+/// What a field holds. In JSON, numbers and truth values are not quoted.
+#[derive(Clone)]
+struct Value {
+    text: String,
+    is_bare: bool,
+}
+
+impl Value {
+    fn text(text: String) -> Self {
+        Self { text, is_bare: false }
+    }
+
+    fn bare(value: impl fmt::Display) -> Self {
+        Self { text: value.to_string(), is_bare: true }
+    }
 }
 
 impl Fields {
-    fn put(&mut self, field: &Field, value: String) {
+    fn put(&mut self, field: &Field, value: Value) {
         match field.name() {
-            "message" => self.message = value,
+            "message" => self.message = value.text,
             // SPIRE's name for it.
-            "err" => drop(self.others.insert("error", value)),
-            name => drop(self.others.insert(name, value)),
+            "err" => drop(self.others.insert("error".into(), value)),
+            name => drop(self.others.insert(name.into(), value)),
         }
     }
 }
 
 impl Visit for Fields {
     fn record_str(&mut self, field: &Field, value: &str) {
-        self.put(field, value.to_owned());
+        self.put(field, Value::text(value.to_owned()));
+    }
+
+    fn record_i64(&mut self, field: &Field, value: i64) {
+        self.put(field, Value::bare(value));
+    }
+
+    fn record_u64(&mut self, field: &Field, value: u64) {
+        self.put(field, Value::bare(value));
+    }
+
+    fn record_f64(&mut self, field: &Field, value: f64) {
+        self.put(field, Value { text: value.to_string(), is_bare: value.is_finite() });
+    }
+
+    fn record_bool(&mut self, field: &Field, value: bool) {
+        self.put(field, Value::bare(value));
+    }
+
+    fn record_error(&mut self, field: &Field, value: &(dyn Error + 'static)) {
+        match value.downcast_ref::<MoreFields>() {
+            Some(more) => {
+                self.others
+                    .extend(more.0.iter().map(|(name, value)| (name.clone().into(), Value::text(value.clone()))));
+            }
+            None => self.put(field, Value::text(value.to_string())),
+        }
     }
 
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
-        self.put(field, format!("{value:?}"));
+        self.put(field, Value::text(format!("{value:?}")));
     }
 }
+
+/// Fields whose names are known only when a line is written: `tracing::info!(more = fields.as_value(), "...")` puts each
+/// of them into the line.
+///
+/// An event's own fields are fixed when it is compiled. These travel as an error, the one kind of value that keeps its
+/// type on the way to a subscriber; those of others show all of them in one.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct MoreFields(BTreeMap<String, String>);
+
+impl MoreFields {
+    /// Sets a field.
+    pub fn set(&mut self, name: impl Into<String>, value: impl fmt::Display) {
+        self.0.insert(name.into(), value.to_string());
+    }
+
+    /// As a field's value.
+    #[must_use]
+    pub fn as_value(&self) -> &(dyn Error + 'static) {
+        self
+    }
+}
+
+impl fmt::Display for MoreFields {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let fields: Vec<String> = self.0.iter().map(|(name, value)| format!("{name}={}", quoted(value))).collect();
+        f.write_str(&fields.join(" "))
+    }
+}
+
+impl Error for MoreFields {}
 
 /// The line as logrus writes it: in text the time, level and message come first, in JSON all names are sorted.
 fn line(format: LogFormat, now: Timestamp, level: LogLevel, fields: &Fields) -> String {
@@ -313,17 +388,21 @@ fn line(format: LogFormat, now: Timestamp, level: LogLevel, fields: &Fields) -> 
         LogFormat::Text => {
             let _ = write!(line, "time=\"{now}\" level={} msg={}", level.as_str(), quoted(&fields.message));
             for (name, value) in &fields.others {
-                let _ = write!(line, " {name}={}", quoted(value));
+                let _ = write!(line, " {name}={}", quoted(&value.text));
             }
         }
         LogFormat::Json => {
-            let time = now.to_string();
-            let mut all: BTreeMap<&str, &str> =
-                fields.others.iter().map(|(name, value)| (*name, value.as_str())).collect();
-            all.extend([("level", level.as_str()), ("msg", &fields.message), ("time", &time)]);
+            let written = |value: &Value| if value.is_bare { value.text.clone() } else { json(&value.text) };
+            let mut all: BTreeMap<&str, String> =
+                fields.others.iter().map(|(name, value)| (&**name, written(value))).collect();
+            all.extend([
+                ("level", json(level.as_str())),
+                ("msg", json(&fields.message)),
+                ("time", json(&now.to_string())),
+            ]);
             for (number, (name, value)) in all.into_iter().enumerate() {
                 let opening = if number == 0 { '{' } else { ',' };
-                let _ = write!(line, "{opening}{}:{}", json(name), json(value));
+                let _ = write!(line, "{opening}{}:{value}", json(name));
             }
             line.push('}');
         }
@@ -367,7 +446,8 @@ mod tests {
     fn fields() -> Fields {
         Fields {
             message: "entry \"a\" created".into(),
-            others: [("reason", "x\ny".to_owned()), ("entry_id", "e-1".to_owned())].into(),
+            others: [("reason".into(), Value::text("x\ny".into())), ("entry_id".into(), Value::text("e-1".into()))]
+                .into(),
         }
     }
 
@@ -381,7 +461,8 @@ mod tests {
 
     #[test]
     fn a_plain_word_is_not_quoted_and_nothing_is_nothing() {
-        let fields = Fields { message: "ready".into(), others: [("a", String::new()), ("b", "x:y".to_owned())].into() };
+        let others = [("a".into(), Value::text(String::new())), ("b".into(), Value::text("x:y".into()))].into();
+        let fields = Fields { message: "ready".into(), others };
         assert_eq!(
             line(LogFormat::Text, Timestamp::from_unix(0), LogLevel::Info, &fields),
             "time=\"1970-01-01T00:00:00Z\" level=info msg=ready a= b=\"x:y\"\n"
@@ -411,6 +492,22 @@ mod tests {
             line(LogFormat::Json, Timestamp::from_unix(0), LogLevel::Info, &fields()),
             "{\"entry_id\":\"e-1\",\"level\":\"info\",\"msg\":\"entry \\\"a\\\" created\",\"reason\":\"x\\ny\",\"time\":\"1970-01-01T00:00:00Z\"}\n"
         );
+    }
+
+    #[test]
+    fn fields_without_a_fixed_name_stand_among_the_others_and_numbers_are_numbers() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("log");
+        let log = Logging::open(LogLevel::Info, LogFormat::Json, Some(&path), Arc::new(SystemClock)).unwrap();
+        let mut more = MoreFields::default();
+        more.set("key.0", "a b");
+        tracing::subscriber::with_default(log.subscriber(), || {
+            tracing::info!(more = more.as_value(), number = 7, truth = true, err = %"broken", "here");
+        });
+        let text = std::fs::read_to_string(&path).unwrap();
+        let expected = r#"{"error":"broken","key.0":"a b","level":"info","msg":"here","number":7,"time":"#;
+        assert!(text.starts_with(expected) && text.ends_with(",\"truth\":true}\n"), "{text}");
+        assert_eq!(more.to_string(), "key.0=\"a b\"");
     }
 
     #[test]

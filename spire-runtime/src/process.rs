@@ -62,17 +62,24 @@ impl Signals {
     }
 }
 
-/// Opens the log's file anew at each SIGUSR2, until `shutdown`. Needs a tokio runtime.
+/// Opens the log's file anew at each SIGUSR2, until `shutdown`. SIGUSR1, by which SPIRE's operators have plugins read
+/// their `plugin_data_file` again, is noted, and ends nothing. Needs a tokio runtime.
 ///
 /// # Errors
-/// When the signal cannot be caught.
-pub fn reopen_log_on_signal(logging: Logging, shutdown: CancellationToken) -> io::Result<()> {
-    let mut signals = signal(SignalKind::user_defined2())?;
+/// When a signal cannot be caught.
+pub fn answer_signals(logging: Logging, shutdown: CancellationToken) -> io::Result<()> {
+    let (mut reconfigure, mut reopen) = (signal(SignalKind::user_defined1())?, signal(SignalKind::user_defined2())?);
     tokio::spawn(shutdown.run_until_cancelled_owned(async move {
-        while signals.recv().await.is_some() {
-            match logging.reopen() {
-                Ok(()) => tracing::info!("log file reopened"),
-                Err(err) => tracing::error!(%err, "log file could not be reopened, the old one is used"),
+        loop {
+            tokio::select! {
+                Some(()) = reconfigure.recv() => {
+                    tracing::warn!("Reconfigure signal received: plugins read their configuration at the start alone");
+                }
+                Some(()) = reopen.recv() => match logging.reopen() {
+                    Ok(()) => tracing::info!("log file reopened"),
+                    Err(err) => tracing::error!(%err, "log file could not be reopened, the old one is used"),
+                },
+                else => return,
             }
         }
     }));

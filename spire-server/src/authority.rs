@@ -158,12 +158,12 @@ impl Driver {
         if let Some(active) = driver.rotation.x509().active() {
             let (slot, record) = (active.slot, active.record.clone());
             driver.use_x509(slot, &record).await?;
-            tracing::info!(authority_id = %record.authority_id, "X.509 CA loaded");
+            tracing::info!(local_authority_id = %record.authority_id, "X509 CA loaded");
         }
         if let Some(active) = driver.rotation.jwt().active() {
             let (slot, record) = (active.slot, active.record.clone());
             driver.use_jwt(slot, &record).await?;
-            tracing::info!(authority_id = %record.authority_id, "JWT key loaded");
+            tracing::info!(local_authority_id = %record.authority_id, "JWT key loaded");
         }
         Ok(driver)
     }
@@ -473,7 +473,13 @@ impl Driver {
         self.parts.datastore.append_bundle(&self.config.trust_domain, Vec::new(), keys).await?;
         // Its readers' time begins once it is published.
         record.issued_at = self.parts.clock.now();
-        tracing::info!(authority_id = %record.authority_id, not_after = %record.not_after, "JWT key prepared");
+        tracing::info!(
+            slot = slot_name(slot),
+            issued_at = %record.issued_at,
+            expiration = %record.not_after,
+            local_authority_id = %record.authority_id,
+            "JWT key prepared"
+        );
         Ok(Done::PreparedJwt { slot, record })
     }
 
@@ -483,14 +489,34 @@ impl Driver {
             Kind::X509 => {
                 let held = prepared(self.rotation.x509(), &authority_id).ok_or(NOT_PREPARED)?;
                 self.use_x509(held.0, &held.1).await?;
+                self.activated_x509(held.0, &held.1);
             }
             Kind::Jwt => {
-                let held = prepared(self.rotation.jwt(), &authority_id).ok_or(NOT_PREPARED)?;
-                self.use_jwt(held.0, &held.1).await?;
+                let (slot, record) = prepared(self.rotation.jwt(), &authority_id).ok_or(NOT_PREPARED)?;
+                self.use_jwt(slot, &record).await?;
+                tracing::info!(
+                    slot = slot_name(slot),
+                    issued_at = %record.issued_at,
+                    expiration = %record.not_after,
+                    local_authority_id = %record.authority_id,
+                    "JWT key activated"
+                );
             }
         }
-        tracing::info!(%authority_id, ?kind, "authority activated");
         Ok(Done::Activated { kind, authority_id })
+    }
+
+    fn activated_x509(&self, slot: SlotId, record: &X509Record) {
+        tracing::info!(
+            slot = slot_name(slot),
+            issued_at = %record.issued_at,
+            expiration = %record.not_after(),
+            local_authority_id = %record.authority_id,
+            upstream_authority_id = %record.upstream_authority_id,
+            "X509 CA activated"
+        );
+        let ttl = record.not_after().since(self.parts.clock.now()).as_secs();
+        tracing::debug!(trust_domain_id = %self.config.trust_domain.id(), ttl, "Successfully rotated X.509 CA");
     }
 
     async fn use_x509(&mut self, slot: SlotId, record: &X509Record) -> Result<(), AuthorityError> {
@@ -546,7 +572,7 @@ impl Driver {
             Kind::X509 => datastore.taint_x509_authority(trust_domain, &key_id_bytes(id)?).await?,
             Kind::Jwt => datastore.taint_jwt_authority(trust_domain, id.as_str()).await?,
         };
-        tracing::info!(authority_id = %id, ?kind, "authority tainted");
+        tracing::debug!(local_authority_id = %id, ?kind, "Authority is tainted");
         Ok(Done::Tainted)
     }
 
@@ -556,7 +582,7 @@ impl Driver {
             Kind::X509 => datastore.revoke_x509_authority(trust_domain, &key_id_bytes(id)?).await?,
             Kind::Jwt => datastore.revoke_jwt_authority(trust_domain, id.as_str()).await?,
         };
-        tracing::info!(authority_id = %id, ?kind, "authority revoked");
+        tracing::debug!(local_authority_id = %id, ?kind, "Authority is revoked");
         Ok(Done::Revoked)
     }
 
@@ -576,6 +602,13 @@ impl Driver {
 fn prepared<R: Record>(slots: &Slots<R>, id: &AuthorityId) -> Option<(SlotId, R)> {
     let held = slots.other().filter(|held| held.record.authority_id() == id)?;
     Some((held.slot, held.record.clone()))
+}
+
+fn slot_name(slot: SlotId) -> &'static str {
+    match slot {
+        SlotId::A => "A",
+        SlotId::B => "B",
+    }
 }
 
 /// The subject key ID that an X.509 authority is named by.

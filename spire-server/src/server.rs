@@ -162,7 +162,9 @@ impl ServerBuilder {
         let tcp_address = listeners.tcp_address;
         let parts = Parts::open(self.config, self.clock, self.logging, &tasks).await?;
         let bundle_endpoint_address = parts.serve(listeners, &tasks, &cut).await?;
-        tracing::info!(%tcp_address, socket = %socket_path.display(), "Starting Server APIs");
+        // Once for each, as scripts count them.
+        tracing::info!(address = %tcp_address, network = "tcp", "Starting Server APIs");
+        tracing::info!(address = %socket_path.display(), network = "unix", "Starting Server APIs");
         Ok(Server { tcp_address, bundle_endpoint_address, socket_path, tasks, cut, _end_when_dropped: ends })
     }
 }

@@ -115,7 +115,7 @@ async fn serve(config: Config, logging: Logging) -> Result<(), Box<dyn Error>> {
     let mut signals = Signals::catch()?;
     let ending = CancellationToken::new();
     let _end = ending.clone().drop_guard();
-    process::reopen_log_on_signal(logging.clone(), ending)?;
+    process::answer_signals(logging.clone(), ending)?;
     let start = Server::builder(config).logging(logging).start();
     let server = tokio::select! {
         started = start => started?,

@@ -25,6 +25,7 @@ use spire_types::{EntryId, JoinToken, PageRequest, RegistrationEntry, Selector};
 use tonic::{Code, Extensions, Request, Response, Status, Streaming};
 
 use super::{caller, internal, role, store_failed, svid};
+use crate::audit::Note;
 use crate::authority::AuthorityHandle;
 use crate::authz::Role;
 use crate::catalog::Attestors;
@@ -113,7 +114,8 @@ impl Agent for AgentService {
         let caller = caller(request.extensions())?.clone();
         // Before anything is read.
         self.0.limits.attest.spend(&caller, 1).await?;
-        Attestation::new(Arc::clone(&self.0), caller, request.into_inner()).answer().await
+        let note = Note::take(request.extensions());
+        Attestation::new(Arc::clone(&self.0), caller, note, request.into_inner()).answer().await
     }
 
     async fn renew_agent(&self, request: Request<RenewAgentRequest>) -> Result<Response<RenewAgentResponse>, Status> {
@@ -182,7 +184,7 @@ impl Agent for AgentService {
         let agent_id = self.agent_id(request.get_ref().id.as_ref())?;
         let deleted = self.0.store.delete_node(&agent_id).await;
         self.0.reach(deleted.map_err(|err| not_found_or(&err, "failed to remove agent"))?).await?;
-        tracing::info!(%agent_id, "Agent deleted");
+        tracing::info!(spiffe_id = %agent_id, "Agent deleted");
         Ok(Response::new(()))
     }
 
@@ -190,7 +192,7 @@ impl Agent for AgentService {
         let agent_id = self.agent_id(request.get_ref().id.as_ref())?;
         let banned = self.0.store.ban_node(&agent_id).await;
         self.0.reach(banned.map_err(|err| not_found_or(&err, "failed to ban agent"))?).await?;
-        tracing::info!(%agent_id, "Agent banned");
+        tracing::info!(spiffe_id = %agent_id, "Agent banned");
         Ok(Response::new(()))
     }
 

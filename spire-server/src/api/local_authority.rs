@@ -64,6 +64,7 @@ impl LocalAuthorityService {
         }
         let tainted = self.authority.taint(kind, given(id)?).await;
         let states = tainted.map_err(|err| failed(&format!("failed to taint {}", name(kind)), &err))?;
+        tracing::info!(local_authority_id = id, "{} tainted successfully", name(kind));
         Ok(match kind {
             Kind::X509 => states.old.map(to_proto),
             Kind::Jwt => Some(named(id)),
@@ -79,7 +80,10 @@ impl LocalAuthorityService {
             return Err(invalid(INVALID_ID, NO_ID));
         }
         match self.authority.revoke(kind, AuthorityId::new(id)).await {
-            Ok(_) => Ok(Some(named(id))),
+            Ok(_) => {
+                tracing::info!(local_authority_id = id, "{} revoked successfully", name(kind));
+                Ok(Some(named(id)))
+            }
             // Nobody's, unless it is that of the old key, which was revoked before.
             Err(AuthorityError::DataStore(err)) if kind == Kind::Jwt && err.kind() == ErrorKind::NotFound => {
                 let old = self.states(kind).await?.old;
@@ -107,7 +111,11 @@ impl LocalAuthorityService {
             (self.authority.taint_upstream(id.clone()).await, "failed to taint upstream authority")
         };
         match outcome {
-            Ok(_) => Ok(id.as_str().to_owned()),
+            Ok(_) => {
+                let done = if revoke { "successfully revoked" } else { "tainted successfully" };
+                tracing::info!(subject_key_id = %id, "X.509 upstream authority {done}");
+                Ok(id.as_str().to_owned())
+            }
             Err(err) if err.kind() == ErrorKind::InvalidArgument => Err(invalid(invalid_id, err)),
             Err(err) => Err(failed(attempt, &err)),
         }

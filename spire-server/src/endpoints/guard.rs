@@ -19,7 +19,7 @@ use tonic::{Code, Status};
 use tower::{Layer, Service};
 use tracing::Instrument as _;
 
-use crate::audit;
+use crate::audit::Note;
 use crate::authz::{self, AgentAdmission, AgentDenial, AgentSerials, Allowed, Role};
 use crate::caller::Caller;
 use crate::entries::EntryCache;
@@ -40,27 +40,32 @@ pub(crate) struct Guard {
 }
 
 impl Guard {
-    /// In which role `caller` may use `method`.
+    /// In which role `caller` may use `method`, and how that is known.
     ///
     /// # Errors
     /// `PermissionDenied`, for agents with the reason; `Unimplemented` for what is not served to such callers at all.
-    async fn admit(&self, method: &str, caller: &Caller) -> Result<Role, Status> {
+    async fn admit(&self, method: &str, caller: &Caller) -> Result<(Role, Via), Status> {
         let allowed = authz::allowed(method).ok_or_else(|| unknown(method))?;
         if allowed.is_only_local() && !matches!(caller, Caller::Local { .. }) {
             return Err(unknown(method));
         }
         if let Some(role) = authz::judge_transport(allowed, caller, &self.admin_ids) {
-            return Ok(role);
+            let via = match role {
+                Role::Nobody => "",
+                Role::Admin => "config",
+                _ => "transport",
+            };
+            return Ok((role, via));
         }
         let denied = || Status::permission_denied(denial(method));
         let Caller::Identified { id, .. } = caller else { return Err(denied()) };
         if let Some(role) = self.judge_entries(allowed, id) {
-            return Ok(role);
+            return Ok((role, "entries"));
         }
         if !allowed.agent {
             return Err(denied());
         }
-        self.judge_agent(method, caller).await
+        Ok((self.judge_agent(method, caller).await?, "datastore"))
     }
 
     fn judge_entries(&self, allowed: Allowed, id: &SpiffeId) -> Option<Role> {
@@ -107,7 +112,7 @@ impl Guard {
         match verdict {
             Ok(_) => Ok(Role::Agent(id.clone())),
             Err(why) => {
-                tracing::warn!(agent_id = %id, ?why, "Agent is not authorized");
+                tracing::error!(agent_id = %id, "{}", refusal(why));
                 Err(status::permission_denied(&denial(method), reason(why)))
             }
         }
@@ -126,8 +131,11 @@ impl Guard {
     }
 }
 
+/// What vouches for a role, by SPIRE's word: `transport`, `config`, `entries`, `datastore`, or nothing.
+type Via = &'static str;
+
 /// The code as Go writes it.
-fn code_name(code: Code) -> &'static str {
+pub(crate) fn code_name(code: Code) -> &'static str {
     match code {
         Code::Ok => "OK",
         Code::Cancelled => "Canceled",
@@ -156,6 +164,16 @@ fn denial(method: &str) -> String {
 fn unknown(method: &str) -> Status {
     let service = method.trim_start_matches('/').split('/').next().unwrap_or_default();
     Status::unimplemented(format!("unknown service {service} or method {method}"))
+}
+
+/// In SPIRE's words, which scripts look for.
+fn refusal(denial: AgentDenial) -> &'static str {
+    match denial {
+        AgentDenial::Expired => "Agent SVID is expired",
+        AgentDenial::NotAttested => "Agent is not attested",
+        AgentDenial::NotActive => "Agent SVID is not active",
+        AgentDenial::Banned => "Agent is banned",
+    }
 }
 
 fn reason(denial: AgentDenial) -> Reason {
@@ -212,24 +230,30 @@ where
         let span = span(&method, &caller);
         let began = Instant::now();
         let answer = async move {
+            let note = guard.audit.then(|| Note::begin(&caller, std::mem::take(&mut request)));
+            let (note, mut request) = match note {
+                Some((note, request)) => (Some(note), request),
+                None => (None, request),
+            };
             let role = match guard.admit(&method, &caller).await {
-                Ok(role) => role,
+                Ok((role, via)) => {
+                    tracing::Span::current().record("authorized_as", role.as_str()).record("authorized_via", via);
+                    role
+                }
                 Err(refused) => {
-                    if guard.audit {
-                        audit::record(&method, &caller, None, refused.code(), refused.message());
+                    if let Some(note) = note {
+                        note.failed(&method, refused.code(), refused.message());
                     }
                     guard.count(&method, refused.code(), began);
                     return Ok(refused.into_http());
                 }
             };
-            tracing::Span::current().record("authorized_as", role.as_str());
-            request.extensions_mut().insert(role.clone());
-            let response = inner.call(request).await?;
-            let status = Status::from_header_map(response.headers());
-            let (code, message) = status.as_ref().map_or((Code::Ok, ""), |status| (status.code(), status.message()));
-            if guard.audit {
-                audit::record(&method, &caller, Some(&role), code, message);
+            request.extensions_mut().insert(role);
+            let mut response = inner.call(request).await?;
+            if let Some(note) = note {
+                response = note.answered(&method, response).await;
             }
+            let code = Status::from_header_map(response.headers()).map_or(Code::Ok, |status| status.code());
             guard.count(&method, code, began);
             Ok(response)
         };
@@ -246,10 +270,12 @@ fn span(full_method: &str, caller: &Caller) -> tracing::Span {
         "rpc",
         service,
         method,
+        subsystem_name = "api",
         request_id = tracing::field::Empty,
         caller_addr = tracing::field::Empty,
         caller_id = tracing::field::Empty,
         authorized_as = tracing::field::Empty,
+        authorized_via = tracing::field::Empty,
     );
     if !span.is_disabled() {
         span.record("request_id", uuid_v4(&mut OsRng.unwrap_err()));

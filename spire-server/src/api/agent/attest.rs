@@ -14,6 +14,7 @@ use spire_api::proto::agent::{AttestAgentRequest, AttestAgentResponse};
 use spire_api::status;
 use spire_attestation::Error;
 use spire_attestation::node::{AttestRequest, Attested, Challenger};
+use spire_runtime::MoreFields;
 use spire_types::{AttestedNode, Selector};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
@@ -21,6 +22,7 @@ use tonic::{Code, Response, Status, Streaming};
 
 use super::{AgentParts, svid};
 use crate::api::store_failed;
+use crate::audit::Note;
 use crate::caller::Caller;
 
 /// How long an agent may take to send its evidence, or to answer a challenge: it is nobody yet.
@@ -35,12 +37,19 @@ pub(crate) type AttestStream = Pin<Box<dyn Stream<Item = Result<AttestAgentRespo
 pub(super) struct Attestation {
     parts: Arc<AgentParts>,
     caller: Caller,
+    note: Option<Note>,
     requests: Streaming<AttestAgentRequest>,
 }
 
 impl Attestation {
-    pub(super) fn new(parts: Arc<AgentParts>, caller: Caller, requests: Streaming<AttestAgentRequest>) -> Self {
-        Self { parts, caller, requests }
+    /// How it ends goes into `note`, if there is one.
+    pub(super) fn new(
+        parts: Arc<AgentParts>,
+        caller: Caller,
+        note: Option<Note>,
+        requests: Streaming<AttestAgentRequest>,
+    ) -> Self {
+        Self { parts, caller, note, requests }
     }
 
     /// Waits for what comes first, a challenge or the end: an attestation that fails at once fails as a whole.
@@ -55,10 +64,22 @@ impl Attestation {
     }
 
     async fn run(mut self, challenges: mpsc::Sender<Answer>) -> Answer {
+        let mut said = MoreFields::default();
+        let answer = self.attest_and_sign(challenges, &mut said).await;
+        if let Some(note) = &self.note {
+            let failure = answer.as_ref().err();
+            note.write(&said, failure.map_or(Code::Ok, Status::code), failure.map_or("", Status::message));
+        }
+        answer
+    }
+
+    async fn attest_and_sign(&mut self, challenges: mpsc::Sender<Answer>, said: &mut MoreFields) -> Answer {
         let params = self.params().await?;
         let (data, csr) = check(&params)?;
+        said.set("node_attestor_type", &data.r#type);
         let attested = self.attest(&data.r#type, &data.payload, challenges).await?;
         let agent_id = attested.agent_id.clone();
+        said.set("agent_id", &agent_id);
         if self.parts.cache.current().node(&agent_id).is_some_and(|node| node.is_banned()) {
             tracing::warn!(%agent_id, "Agent is banned");
             return Err(banned());
@@ -82,7 +103,7 @@ impl Attestation {
             err => store_failed("failed to record agent", &err),
         })?;
         self.parts.reach(revision).await?;
-        tracing::info!(%agent_id, attestor = %data.r#type, expires_at = %minted.not_after, "Agent attestation request completed");
+        tracing::info!(%agent_id, node_attestor_type = %data.r#type, expires_at = %minted.not_after, "Agent attestation request completed");
         Ok(AttestAgentResponse { step: Some(Answered::Result(Outcome { svid: Some(svid), reattestable })) })
     }
 
