@@ -139,10 +139,10 @@ impl AgentBuilder {
         let tasks = Tasks::new();
         let end_when_dropped = tasks.shutdown_token().drop_guard();
         let metrics = self.telemetry(&tasks).await?;
-        let attestors = Attestors::from_config(&self.config.plugins.workload_attestors)?;
+        let attestors = Attestors::from_config(&self.config.plugins.workload_attestors)?.with_metrics(metrics.clone());
         let storage = Storage::open(&self.config.data_dir).await?;
         let mut distrust = Distrust::new(self.config.rebootstrap, storage.clone(), Arc::clone(&self.clock));
-        let means = self.means(storage).await?;
+        let means = self.means(storage, metrics.clone()).await?;
         if let (Some(_), reattestable) = (&means.storage.data().svid, means.storage.data().reattestable) {
             distrust.check(reattestable)?;
         }
@@ -161,6 +161,7 @@ impl AgentBuilder {
             clock: self.clock,
             started,
             logging: self.logging,
+            metrics: metrics.clone(),
         };
         let closing = tasks.shutdown_token();
         let failed = |err: &dyn fmt::Display| Error::Config { section: "socket_path", reason: err.to_string() };
@@ -188,7 +189,6 @@ impl AgentBuilder {
             let started = spire_runtime::health::start(health_checks, vec![check], clock, &tasks).await;
             started.map_err(|err| Error::Config { section: "health_checks", reason: err.to_string() })?;
         }
-        tracing::info!(agent_id = %manager.agent_id(), "Starting agent APIs");
         Ok(Agent {
             manager,
             socket_path: self.config.workload_api.socket_path,
@@ -204,7 +204,7 @@ impl AgentBuilder {
         started.map_err(|err| Error::Config { section: "telemetry.Prometheus", reason: err.to_string() })
     }
 
-    async fn means(&self, storage: Storage) -> Result<Means, Error> {
+    async fn means(&self, storage: Storage, metrics: Metrics) -> Result<Means, Error> {
         let trust_domain = self.config.trust_domain.clone();
         let server_id = trust_domain.join("/spire/server");
         let server_id = server_id.map_err(|err| Error::Config { section: "trust_domain", reason: err.to_string() })?;
@@ -219,6 +219,7 @@ impl AgentBuilder {
             client: ServerClient::new(connector, Live::default())?,
             clock: Arc::clone(&self.clock),
             availability_target: self.config.availability_target,
+            metrics,
         })
     }
 
@@ -236,6 +237,7 @@ impl AgentBuilder {
             clock: Arc::clone(&self.clock),
             client: means.client.clone(),
             agent: identity.watch(),
+            metrics: means.metrics.clone(),
         })
     }
 
@@ -244,10 +246,17 @@ impl AgentBuilder {
         let (mut backoff, mut rng) = (Backoff::new(FIRST_RETRY, FIRST_RETRY * 24), OsRng.unwrap_err());
         let budget = if distrust.is_patient() { PATIENT_BUDGET } else { ATTESTATION_BUDGET };
         let started = self.clock.now();
+        telemetry::begin_bootstrap(&means.metrics, started);
+        let mut attempts = 0_u32;
         loop {
+            attempts += 1;
+            telemetry::count_attempts(&means.metrics, attempts);
             let bundled = means.storage.data().bundle.is_some();
             let err = match self.load_or_attest(means).await {
-                Ok(svid) => return Ok(svid),
+                Ok(svid) => {
+                    telemetry::end_bootstrap(&means.metrics);
+                    return Ok(svid);
+                }
                 Err(err) if err.code() == Some(Code::PermissionDenied) => return Err(err),
                 Err(err) => err,
             };

@@ -10,8 +10,10 @@ use rustls::{SignatureAlgorithm as TlsAlgorithm, SignatureScheme};
 use spiffe_core::tls::{Live, TlsIdentity};
 use spiffe_core::x509::Certificate;
 use spiffe_core::{BundleSet, KeyType, SpiffeId, Timestamp, TrustDomain, Ttl};
+use spire_api::status::code_name;
 use spire_attestation::node::NodeAttestorAgent;
 use spire_keymanager::{KeyId, KeyManager, Signer};
+use spire_runtime::telemetry::Metrics;
 use spire_runtime::{Backoff, Clock};
 use tokio::sync::watch;
 
@@ -51,6 +53,7 @@ pub(crate) struct Means {
     pub(crate) client: ServerClient,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) availability_target: Option<Ttl>,
+    pub(crate) metrics: Metrics,
 }
 
 impl Means {
@@ -59,10 +62,9 @@ impl Means {
         let data = self.storage.data();
         let Some(chain) = data.svid else { return Ok(None) };
         let Some(id) = chain.first().and_then(|leaf| leaf.spiffe_id().ok()) else { return Ok(None) };
-        let key = self
-            .keys
-            .keys()
-            .await?
+        let keys =
+            self.metrics.timed(&["agent_key_manager", "get_keys"], &[], |_| "Internal", self.keys.keys()).await?;
+        let key = keys
             .into_iter()
             .find(|(_, signer)| chain.first().is_some_and(|leaf| leaf.public_key() == signer.public_key()));
         let Some((key_id, signer)) = key else {
@@ -83,7 +85,9 @@ impl Means {
         current: Option<&KeyId>,
     ) -> Result<AgentSvid, Error> {
         let (key_id, signer) = self.next_key(current).await?;
-        let attestation = attest(channel, &*self.attestor, &*signer, &self.trust_domain).await?;
+        let attesting = attest(channel, &*self.attestor, &*signer, &self.trust_domain);
+        let (key, labels) = (["node", "attestor", "new_svid"], [("attestor", self.attestor.name())]);
+        let attestation = self.metrics.timed(&key, &labels, status, attesting).await?;
         let id = agent_id(&attestation.chain)?;
         let chain = Arc::new(attestation.chain);
         Ok(AgentSvid { id, chain, reattestable: attestation.reattestable, key_id, signer })
@@ -92,7 +96,9 @@ impl Means {
     async fn next_key(&self, current: Option<&KeyId>) -> Result<(KeyId, Arc<dyn Signer>), Error> {
         let [a, b] = KEY_IDS;
         let key_id = KeyId::new(if current.is_some_and(|current| current.as_str() == a) { b } else { a })?;
-        let signer = self.keys.generate_key(&key_id, KeyType::EcP256).await?;
+        let generating = self.keys.generate_key(&key_id, KeyType::EcP256);
+        let key = ["agent_key_manager", "generate_key"];
+        let signer = self.metrics.timed(&key, &[], |_| "Internal", generating).await?;
         Ok((key_id, signer))
     }
 
@@ -221,8 +227,14 @@ impl Identity {
         Err(ended)
     }
 
-    /// Replaces the SVID: by attesting anew where the agent may, by having it renewed where it may not.
     async fn rotate(&self) -> Result<(), Error> {
+        let reattestable = self.current.borrow().reattestable;
+        let key: &[&str] = if reattestable { &["node", "attest"] } else { &["agent_svid", "rotate"] };
+        self.means.metrics.timed(key, &[], status, self.replace()).await
+    }
+
+    /// Replaces the SVID: by attesting anew where the agent may, by having it renewed where it may not.
+    async fn replace(&self) -> Result<(), Error> {
         let _rotating = self.rotating.lock().await;
         let svid = self.current.borrow().clone();
         let means = &self.means;
@@ -248,6 +260,11 @@ impl Identity {
         let bundle = bundles.get(&self.means.trust_domain);
         bundle.is_some_and(|bundle| is_below_tainted(&svid.chain, bundle, self.means.clock.now()))
     }
+}
+
+/// What metrics call a failure.
+fn status(err: &Error) -> &'static str {
+    code_name(err.code().unwrap_or(tonic::Code::Unknown))
 }
 
 fn validity(svid: &AgentSvid) -> (Timestamp, Timestamp) {

@@ -10,6 +10,7 @@ use rand_core::{OsRng, TryRngCore as _};
 use spiffe_core::x509::Certificate;
 use spiffe_core::{BundleSet, SpiffeId, Timestamp, TrustDomain};
 use spire_runtime::Clock;
+use spire_runtime::telemetry::Metrics;
 use spire_types::{RegistrationEntry, Selector};
 use tokio::sync::{Notify, watch};
 
@@ -37,6 +38,7 @@ pub(crate) struct Shared {
     agent: watch::Receiver<AgentSvid>,
     chain: watch::Sender<Arc<Vec<Certificate>>>,
     wake: Notify,
+    metrics: Metrics,
 }
 
 /// The cache, and where its updates go. Locked for the length of a look-up or a change.
@@ -59,6 +61,7 @@ pub(crate) struct Parts {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) client: ServerClient,
     pub(crate) agent: watch::Receiver<AgentSvid>,
+    pub(crate) metrics: Metrics,
 }
 
 impl Manager {
@@ -77,6 +80,7 @@ impl Manager {
                 agent: parts.agent,
                 chain: watch::Sender::new(chain),
                 wake: Notify::new(),
+                metrics: parts.metrics,
             }),
         }
     }
@@ -219,6 +223,10 @@ impl Manager {
 
     pub(crate) fn client(&self) -> &ServerClient {
         &self.shared.client
+    }
+
+    pub(crate) fn metrics(&self) -> &Metrics {
+        &self.shared.metrics
     }
 
     pub(crate) fn clock(&self) -> &Arc<dyn Clock> {

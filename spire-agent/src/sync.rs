@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use rand_core::{OsRng, TryRngCore as _};
 use spiffe_core::{KeyType, Timestamp, TrustDomain, Ttl};
+use spire_api::status::code_name;
 use spire_runtime::Backoff;
 use tokio_util::sync::CancellationToken;
 use tonic::{Code, Status};
@@ -18,6 +19,7 @@ use crate::identity::Identity;
 use crate::manager::Manager;
 use crate::remote;
 use crate::storage::Storage;
+use crate::telemetry;
 
 /// How long the first sync is tried for before the agent gives up.
 const FIRST_SYNC_BUDGET: Ttl = Ttl::from_minutes(1);
@@ -176,7 +178,9 @@ impl Driver {
         let done = match step {
             Step::Expire => Done::Expired,
             Step::Sync => {
-                let done = self.sync().await?;
+                let metrics = self.manager.metrics().clone();
+                let done =
+                    metrics.timed(&["manager", "sync", "fetch_entries_updates"], &[], failure, self.sync()).await?;
                 self.sync_backoff.reset();
                 self.distrust.over().await?;
                 done
@@ -184,7 +188,13 @@ impl Driver {
             Step::Mint(requests) => {
                 log_requests(&requests);
                 let channel = self.manager.client().channel();
-                let minted = remote::mint(&channel, requests, self.key_type).await.map_err(Error::from)?;
+                let metrics = self.manager.metrics();
+                let renewals = requests.iter().filter(|request| request.renewal).count();
+                metrics.sample(&["cache_manager", "expiring_svids"], &[], telemetry::size(renewals));
+                let minting = remote::mint(&channel, requests, self.key_type);
+                let key = ["manager", "sync", "fetch_svids_updates"];
+                let minted = metrics.timed(&key, &[], |status: &Status| code_name(status.code()), minting).await;
+                let minted = minted.map_err(Error::from)?;
                 self.mint_backoff.reset();
                 Done::Minted(minted)
             }
@@ -244,6 +254,10 @@ impl Driver {
 
     /// Verifies the server with the newest bundle from now on, and keeps it for the next start.
     async fn accept(&self, synced: &Synced) -> Result<(), Error> {
+        let metrics = self.manager.metrics();
+        if metrics.is_enabled() {
+            telemetry::count_synced(metrics, &self.manager.with_cache(|cache| cache.revisions()), synced);
+        }
         if let Some(own) = synced.bundles.get(self.manager.trust_domain()) {
             self.manager.client().source().set_bundles(synced.bundles.clone());
             let roots = own.x509_roots().cloned().collect();
@@ -259,6 +273,11 @@ async fn told(follow: &mut Option<Follow>, mirror: &mut Mirror, trust_domain: &T
         Some(follow) => follow.next(mirror, trust_domain).await,
         None => std::future::pending().await,
     }
+}
+
+/// What metrics call a failure.
+fn failure(err: &Error) -> &'static str {
+    code_name(err.code().unwrap_or(Code::Unknown))
 }
 
 fn log_requests(requests: &[MintRequest]) {

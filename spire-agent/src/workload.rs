@@ -6,8 +6,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::join_all;
+use spire_api::status::code_name;
 use spire_attestation::workload::unix::UnixAttestor;
 use spire_attestation::workload::{Workload, WorkloadAttestor};
+use spire_runtime::telemetry::Metrics;
 use spire_types::Selector;
 use workload_api::server::{IdentityError, Process};
 
@@ -21,13 +23,24 @@ const DEADLINE: Duration = Duration::from_secs(30);
 #[derive(Clone)]
 pub struct Attestors {
     attestors: Arc<[Arc<dyn WorkloadAttestor>]>,
+    metrics: Metrics,
 }
 
 impl Attestors {
     /// These attestors.
     #[must_use]
     pub fn new(attestors: Vec<Arc<dyn WorkloadAttestor>>) -> Self {
-        Self { attestors: attestors.into() }
+        Self { attestors: attestors.into(), metrics: Metrics::disabled() }
+    }
+
+    /// Counts attestations in `metrics`.
+    #[must_use]
+    pub fn with_metrics(self, metrics: Metrics) -> Self {
+        Self { metrics, ..self }
+    }
+
+    pub(crate) fn count_rate_limited(&self, method: &str) {
+        self.metrics.count(&["workload_api", "rate_limit_exceeded"], &[("method", method)]);
     }
 
     /// Those that the configuration names.
@@ -44,13 +57,27 @@ impl Attestors {
     /// # Errors
     /// [`IdentityError::AttestationFailed`] where every attestor has failed.
     pub async fn attest(&self, workload: &Workload) -> Result<BTreeSet<Selector>, IdentityError> {
+        let attesting = self.ask_all(workload);
+        let key = ["workload_api", "workload_attestation"];
+        let selectors = self.metrics.timed(&key, &[], |err: &IdentityError| code_name(err.code()), attesting).await?;
+        let count = f64::from(u32::try_from(selectors.len()).unwrap_or(u32::MAX));
+        self.metrics.sample(&["workload_api", "discovered_selectors"], &[], count);
+        Ok(selectors)
+    }
+
+    async fn ask_all(&self, workload: &Workload) -> Result<BTreeSet<Selector>, IdentityError> {
         let pid = workload.pid();
         let asked = self.attestors.iter().map(|attestor| async move {
-            let answer = tokio::time::timeout(DEADLINE, attestor.attest(workload)).await;
-            let failed = match answer {
-                Ok(Ok(selectors)) => return Some(selectors),
-                Ok(Err(err)) => err.to_string(),
-                Err(_) => format!("no answer within {} s", DEADLINE.as_secs()),
+            let asking = async {
+                match tokio::time::timeout(DEADLINE, attestor.attest(workload)).await {
+                    Ok(answer) => answer.map_err(|err| err.to_string()),
+                    Err(_) => Err(format!("no answer within {} s", DEADLINE.as_secs())),
+                }
+            };
+            let (key, labels) = (["workload_api", "workload_attestor"], [("attestor", attestor.name())]);
+            let failed = match self.metrics.timed(&key, &labels, |_| "Unknown", asking).await {
+                Ok(selectors) => return Some(selectors),
+                Err(failed) => failed,
             };
             let err = format!("workload attestor {:?} failed: {failed}", attestor.name());
             tracing::error!(pid, attestor = attestor.name(), %err, "Failed to collect all selectors for PID");

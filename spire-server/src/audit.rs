@@ -11,12 +11,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use http_body_util::BodyExt as _;
 use parking_lot::Mutex;
+use spire_api::status::code_name;
 use spire_runtime::MoreFields;
 use tonic::body::Body;
 use tonic::{Code, Extensions, Status};
 
 use crate::caller::Caller;
-use crate::endpoints::guard::code_name;
 
 /// The most of a message that is looked at, in bytes: what tonic lets through to a handler, and its prefix.
 const MAX_OVERHEARD: usize = 4 * 1024 * 1024 + PREFIX_LENGTH;

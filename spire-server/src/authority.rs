@@ -13,6 +13,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use rand_core::CryptoRng;
 use spiffe_core::{Bundle, JwtAuthority, KeyType, PublicKey, Timestamp, TrustDomain, X509Authority};
+use spire_api::status::{code, code_name};
 use spire_ca::rotation::{
     Done, Inventory, Journal, JwtRecord, KeyLookup, Kind, MIN_LIFETIME, Policy, Publication, Record, Rotation, SlotId,
     Slots, Step, X509Record, policy,
@@ -25,6 +26,7 @@ use spire_ca::{
 };
 use spire_datastore::{CaJournal, DataStore};
 use spire_keymanager::{KeyId, KeyManager, Signer};
+use spire_runtime::telemetry::Metrics;
 use spire_runtime::{Clock, Tasks};
 use spire_types::ErrorKind;
 use tokio::sync::{mpsc, watch};
@@ -80,6 +82,8 @@ pub struct AuthorityParts {
     pub composers: Composers,
     /// Who signs the CA; `None` for a self-signed one.
     pub upstream: Option<Arc<dyn UpstreamAuthority>>,
+    /// Where rotation is counted, and what is signed.
+    pub metrics: Metrics,
 }
 
 /// Loads the journal, makes what is missing, and starts the task that keeps it fresh.
@@ -103,13 +107,13 @@ pub async fn start(
         }
     }
     let current = driver.snapshot()?;
-    let upstream = driver.parts.upstream.is_some();
+    let (upstream, metrics) = (driver.parts.upstream.is_some(), driver.parts.metrics.clone());
     let (publisher, current) = watch::channel(current);
     let (sender, commands) = mpsc::channel(MAX_WAITING_COMMANDS);
     let failures = Arc::clone(&driver.failures);
     let shutdown = tasks.shutdown_token();
     tasks.spawn("authority", driver.run(publisher, commands, shutdown));
-    Ok(AuthorityHandle { current, commands: sender, failures, upstream })
+    Ok(AuthorityHandle { current, commands: sender, failures, upstream, metrics })
 }
 
 /// The loop's state.
@@ -322,15 +326,26 @@ impl Driver {
 
     async fn effect(&mut self, step: &Step) -> Result<Done, AuthorityError> {
         Ok(match step {
-            Step::Prepare { kind: Kind::X509, slot } => self.prepare_x509(*slot).await?,
-            Step::Prepare { kind: Kind::Jwt, slot } => self.prepare_jwt(*slot).await?,
+            Step::Prepare { kind: Kind::X509, slot } => {
+                let metrics = self.parts.metrics.clone();
+                metrics.timed(&["ca", "manager", "x509_ca", "prepare"], &[], failure, self.prepare_x509(*slot)).await?
+            }
+            Step::Prepare { kind: Kind::Jwt, slot } => {
+                let metrics = self.parts.metrics.clone();
+                metrics.timed(&["ca", "manager", "jwt_key", "prepare"], &[], failure, self.prepare_jwt(*slot)).await?
+            }
             Step::Activate { kind, authority_id } => self.activate(*kind, authority_id.clone()).await?,
             Step::SaveJournal => self.save_journal().await?,
             Step::Taint { kind, authority_id } => self.taint(*kind, authority_id).await?,
             Step::Revoke { kind, authority_id } => self.revoke(*kind, authority_id).await?,
             Step::PruneBundle => {
                 let expired_before = self.parts.clock.now() - policy::PRUNE_BUNDLE_AFTER;
-                self.parts.datastore.prune_bundle(&self.config.trust_domain, expired_before).await?;
+                let pruning = self.parts.datastore.prune_bundle(&self.config.trust_domain, expired_before);
+                let failure = |err: &spire_datastore::Error| code_name(code(err.kind()));
+                let metrics = &self.parts.metrics;
+                if metrics.timed(&["ca", "manager", "bundle", "prune"], &[], failure, pruning).await?.is_some() {
+                    metrics.count(&["ca", "manager", "bundle", "pruned"], &[]);
+                }
                 Done::PrunedBundle
             }
             Step::PruneJournals => self.prune_journals().await?,
@@ -401,7 +416,7 @@ impl Driver {
 
     async fn prepare_x509(&mut self, slot: SlotId) -> Result<Done, AuthorityError> {
         let key_id = KeyId::new(Kind::X509.key_id(slot))?;
-        let signer = self.parts.key_manager.generate_key(&key_id, self.config.ca_key_type).await?;
+        let signer = self.generate_key(&key_id, self.config.ca_key_type).await?;
         let now = self.parts.clock.now();
         let (record, roots) = match self.parts.upstream.clone() {
             None => self.self_signed(signer.as_ref(), now).await?,
@@ -414,6 +429,15 @@ impl Driver {
         self.parts.datastore.append_bundle(&self.config.trust_domain, roots, Vec::new()).await?;
         tracing::info!(authority_id = %record.authority_id, not_after = %record.not_after(), "X.509 CA prepared");
         Ok(Done::PreparedX509 { slot, record })
+    }
+
+    async fn generate_key(
+        &self,
+        key_id: &KeyId,
+        key_type: KeyType,
+    ) -> Result<Arc<dyn Signer>, spire_keymanager::Error> {
+        let (metrics, generating) = (&self.parts.metrics, self.parts.key_manager.generate_key(key_id, key_type));
+        metrics.timed(&["server_key_manager", "generate_key"], &[], |_| "Internal", generating).await
     }
 
     async fn self_signed(
@@ -451,7 +475,7 @@ impl Driver {
 
     async fn prepare_jwt(&mut self, slot: SlotId) -> Result<Done, AuthorityError> {
         let key_id = KeyId::new(Kind::Jwt.key_id(slot))?;
-        let signer = self.parts.key_manager.generate_key(&key_id, self.config.jwt_key_type).await?;
+        let signer = self.generate_key(&key_id, self.config.jwt_key_type).await?;
         let now = self.parts.clock.now();
         let mut record = JwtRecord {
             authority_id: random_key_id(self.parts.rng.as_mut()),
@@ -501,6 +525,7 @@ impl Driver {
                     local_authority_id = %record.authority_id,
                     "JWT key activated"
                 );
+                self.parts.metrics.count(&["manager", "jwt_key", "activate"], &[]);
             }
         }
         Ok(Done::Activated { kind, authority_id })
@@ -516,6 +541,12 @@ impl Driver {
             "X509 CA activated"
         );
         let ttl = record.not_after().since(self.parts.clock.now()).as_secs();
+        let (metrics, labels) = (&self.parts.metrics, [("trust_domain_id", self.config.trust_domain.as_str())]);
+        metrics.count(&["ca", "manager", "x509_ca", "activate"], &[]);
+        #[expect(clippy::cast_precision_loss, reason = "seconds")]
+        let (expiration, left) = (record.not_after().as_unix() as f64, ttl as f64);
+        metrics.gauge(&["manager", "x509_ca", "rotate", "expiration"], &labels, expiration);
+        metrics.gauge(&["manager", "x509_ca", "rotate", "ttl"], &labels, left);
         tracing::debug!(trust_domain_id = %self.config.trust_domain.id(), ttl, "Successfully rotated X.509 CA");
     }
 
@@ -602,6 +633,11 @@ impl Driver {
 fn prepared<R: Record>(slots: &Slots<R>, id: &AuthorityId) -> Option<(SlotId, R)> {
     let held = slots.other().filter(|held| held.record.authority_id() == id)?;
     Some((held.slot, held.record.clone()))
+}
+
+/// What metrics call a failure.
+fn failure(err: &AuthorityError) -> &'static str {
+    code_name(code(err.kind()))
 }
 
 fn slot_name(slot: SlotId) -> &'static str {

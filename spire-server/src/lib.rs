@@ -20,6 +20,7 @@ pub mod entries;
 mod error;
 pub mod federation;
 mod health;
+mod metered_store;
 mod prune;
 pub mod ratelimit;
 mod server;

@@ -3,8 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use spire_datastore::DataStore;
+use spire_api::status::{code, code_name};
+use spire_datastore::{DataStore, Error};
 use spire_runtime::Clock;
+use spire_runtime::telemetry::Metrics;
 use spire_types::EntryId;
 
 use crate::config::PruneNodes;
@@ -15,14 +17,17 @@ const ENTRIES_INTERVAL: Duration = Duration::from_secs(5 * 60);
 const ROUNDS_UNTIL_NODES: u32 = 12;
 
 /// The loop.
-pub(crate) async fn run(store: Arc<dyn DataStore>, nodes: Option<PruneNodes>, clock: Arc<dyn Clock>) {
+pub(crate) async fn run(store: Arc<dyn DataStore>, nodes: Option<PruneNodes>, clock: Arc<dyn Clock>, metrics: Metrics) {
+    let status = |err: &Error| code_name(code(err.kind()));
     for round in (1..=ROUNDS_UNTIL_NODES).cycle() {
         clock.sleep(ENTRIES_INTERVAL).await;
-        let mut failure = prune_ended(store.as_ref(), clock.as_ref()).await.err();
+        let pruning = prune_ended(store.as_ref(), clock.as_ref());
+        let mut failure = metrics.timed(&["registration_entry", "manager", "prune"], &[], status, pruning).await.err();
         if round == ROUNDS_UNTIL_NODES
             && let Some(nodes) = nodes
         {
-            failure = prune_nodes(store.as_ref(), nodes, clock.as_ref()).await.err().or(failure);
+            let pruning = prune_nodes(store.as_ref(), nodes, clock.as_ref());
+            failure = metrics.timed(&["node", "manager", "prune"], &[], status, pruning).await.err().or(failure);
         }
         if let Some(err) = failure {
             tracing::error!(%err, "Failed pruning, will be tried again");
@@ -30,7 +35,7 @@ pub(crate) async fn run(store: Arc<dyn DataStore>, nodes: Option<PruneNodes>, cl
     }
 }
 
-async fn prune_ended(store: &dyn DataStore, clock: &dyn Clock) -> Result<(), spire_datastore::Error> {
+async fn prune_ended(store: &dyn DataStore, clock: &dyn Clock) -> Result<(), Error> {
     let now = clock.now();
     for entry in store.prune_entries(now).await? {
         let entry_id = entry.id.as_ref().map(EntryId::as_str);
@@ -39,11 +44,7 @@ async fn prune_ended(store: &dyn DataStore, clock: &dyn Clock) -> Result<(), spi
     store.prune_join_tokens(now).await
 }
 
-async fn prune_nodes(
-    store: &dyn DataStore,
-    nodes: PruneNodes,
-    clock: &dyn Clock,
-) -> Result<(), spire_datastore::Error> {
+async fn prune_nodes(store: &dyn DataStore, nodes: PruneNodes, clock: &dyn Clock) -> Result<(), Error> {
     for agent_id in store.prune_nodes(clock.now() - nodes.expired_for, nodes.tofu).await? {
         tracing::info!(%agent_id, "Pruned an expired agent");
     }

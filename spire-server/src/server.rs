@@ -51,6 +51,7 @@ use crate::entries::EntryCache;
 use crate::error::Error;
 use crate::federation::{self, FederationHandle, StoredOwnBundle};
 use crate::health;
+use crate::metered_store::metered;
 use crate::prune;
 use crate::ratelimit::{RateLimiters, RateLimits};
 
@@ -197,6 +198,7 @@ struct Parts {
     upstream: Option<Arc<dyn UpstreamAuthority>>,
     own_bundle: Arc<StoredOwnBundle>,
     logging: Option<Logging>,
+    metrics: Metrics,
 }
 
 impl Parts {
@@ -207,7 +209,8 @@ impl Parts {
         tasks: &Tasks,
     ) -> Result<Self, Error> {
         make_data_dir(&config.data_dir)?;
-        let store = catalog::datastore(&config.plugins.datastore).await?;
+        let metrics = start_telemetry(&config, &clock, tasks).await?;
+        let store = metered(catalog::datastore(&config.plugins.datastore).await?, &metrics);
         let attestors = Attestors::open(&config.plugins.node_attestors, &config.trust_domain, &store).await?;
         let upstream = config.plugins.upstream_authority.as_ref();
         let upstream = catalog::upstream(upstream, &config.trust_domain, &clock).await?;
@@ -218,13 +221,15 @@ impl Parts {
             rng: Box::new(OsRng.unwrap_err()),
             composers: catalog::composers(&config.plugins.composers),
             upstream: upstream.clone(),
+            metrics: metrics.clone(),
         };
         let authority = authority::start(authority_config(&config), authority_parts, tasks).await?;
-        let cache = Arc::new(EntryCache::load(Arc::clone(&store), config.trust_domain.clone()).await?);
+        let cache = EntryCache::load(Arc::clone(&store), config.trust_domain.clone()).await?;
+        let cache = Arc::new(cache.with_metrics(metrics.clone()));
         let limits = RateLimits { attestation: config.rate_limits.attestation, signing: config.rate_limits.signing };
         let limits = Arc::new(RateLimiters::new(limits));
         let own_bundle = Arc::new(StoredOwnBundle::new(Arc::clone(&store), config.trust_domain.clone()));
-        Ok(Self { config, clock, store, authority, cache, attestors, limits, upstream, own_bundle, logging })
+        Ok(Self { config, clock, store, authority, cache, attestors, limits, upstream, own_bundle, logging, metrics })
     }
 
     /// Starts every loop and all endpoints. Returns the bundle endpoint's address, if there is one.
@@ -234,7 +239,7 @@ impl Parts {
         tasks: &Tasks,
         cut: &CancellationToken,
     ) -> Result<Option<SocketAddr>, Error> {
-        let metrics = self.telemetry(tasks).await?;
+        let metrics = self.metrics.clone();
         let identity = ServerIdentity::start(
             &self.config.trust_domain,
             self.config.svids.x509_ttl,
@@ -242,6 +247,7 @@ impl Parts {
             self.authority.clone(),
             Arc::clone(&self.cache),
             Arc::clone(&self.clock),
+            metrics.clone(),
         )
         .await?;
         let provider = Arc::new(rustls::crypto::ring::default_provider());
@@ -283,7 +289,12 @@ impl Parts {
         let interval = self.config.cache.reload_interval;
         tasks.spawn_until_shutdown(async move { cache.follow(clock.as_ref(), interval).await });
         let nodes = self.config.prune_nodes;
-        tasks.spawn_until_shutdown(prune::run(Arc::clone(&self.store), nodes, Arc::clone(&self.clock)));
+        tasks.spawn_until_shutdown(prune::run(
+            Arc::clone(&self.store),
+            nodes,
+            Arc::clone(&self.clock),
+            metrics.clone(),
+        ));
 
         let guard = Arc::new(Guard {
             cache: Arc::clone(&self.cache),
@@ -306,12 +317,6 @@ impl Parts {
         tasks.spawn("socket endpoint", endpoints::serve_uds(listeners.uds, administrators, guard, ends));
         self.health_checks(tasks).await?;
         Ok(bundle_endpoint_address)
-    }
-
-    async fn telemetry(&self, tasks: &Tasks) -> Result<Metrics, Error> {
-        let (config, clock) = (&self.config.telemetry, Arc::clone(&self.clock));
-        let started = telemetry::start(config, VERSION, self.config.trust_domain.as_str(), clock, tasks).await;
-        started.map_err(|source| Error::Bind { address: "telemetry.Prometheus".to_owned(), source })
     }
 
     async fn health_checks(&self, tasks: &Tasks) -> Result<(), Error> {
@@ -384,6 +389,12 @@ impl Parts {
             None => routes,
         }
     }
+}
+
+async fn start_telemetry(config: &Config, clock: &Arc<dyn Clock>, tasks: &Tasks) -> Result<Metrics, Error> {
+    let trust_domain = config.trust_domain.as_str();
+    let started = telemetry::start(&config.telemetry, VERSION, trust_domain, Arc::clone(clock), tasks).await;
+    started.map_err(|source| Error::Bind { address: "telemetry.Prometheus".to_owned(), source })
 }
 
 fn authority_config(config: &Config) -> AuthorityConfig {

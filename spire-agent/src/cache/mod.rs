@@ -235,6 +235,12 @@ impl Cache {
         self.entries.iter().filter(|(_, record)| record.svid.is_some()).count()
     }
 
+    /// How many entries are known.
+    #[must_use]
+    pub fn entry_count(&self) -> usize {
+        self.entries.iter().count()
+    }
+
     /// When the last sync was completed.
     #[must_use]
     pub fn last_sync(&self) -> Option<Timestamp> {

@@ -2,6 +2,7 @@
 //!
 //! Start at [`Endpoints`].
 
+mod counted;
 mod debug;
 mod delegated_identity;
 mod health;
@@ -18,6 +19,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use spiffe_core::{SpiffeId, Timestamp};
+use spire_runtime::telemetry::Metrics;
 use spire_runtime::{Clock, Logging};
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Server;
@@ -28,6 +30,7 @@ use workload_api::server::{
     ADMIN_SOCKET_MODE, Gate, Limits, ListenError, PUBLIC_SOCKET_MODE, UnixSocket, serve, workload_api_service,
 };
 
+use self::counted::Counted;
 pub use self::health::HealthProbe;
 pub use self::source::Source;
 use crate::config::WorkloadApiConfig;
@@ -49,6 +52,8 @@ pub struct Endpoints<S> {
     pub started: Timestamp,
     /// The process's log, for administrators to turn up and down; `None` where the agent does not own it.
     pub logging: Option<Logging>,
+    /// Where calls are counted.
+    pub metrics: Metrics,
 }
 
 impl<S: Source> Endpoints<S> {
@@ -68,7 +73,12 @@ impl<S: Source> Endpoints<S> {
             return Ok(None);
         }
         let socket = UnixSocket::bind(&config.socket_path, PUBLIC_SOCKET_MODE)?;
-        tracing::info!(network = "unix", address = %config.socket_path.display(), "Starting Workload and SDS APIs");
+        let apis = match (config.enabled, config.sds.is_some()) {
+            (true, true) => "Workload and SDS APIs",
+            (true, false) => "Workload API",
+            (false, _) => "SDS API",
+        };
+        tracing::info!(network = "unix", address = %config.socket_path.display(), apis, "Starting agent APIs");
         Ok(Some(listen(socket, self.public_services(config, closing.clone()), closing)))
     }
 
@@ -98,25 +108,30 @@ impl<S: Source> Endpoints<S> {
         let (source, attestors, clock) = (Arc::clone(&self.source), self.attestors.clone(), Arc::clone(&self.clock));
         let identities = workload::WorkloadIdentities::new(source, attestors, config, clock, closing.clone());
         let (identities, gate) = (Arc::new(identities), Gate::new(Limits::default()));
+        let metrics = &self.metrics;
         let sds = config
             .sds
             .as_ref()
             .map(|sds| sds::sds_service(Arc::clone(&identities), sds.clone(), gate.clone(), closing.clone()));
         let workload_api = config.enabled.then(|| workload_api_service(identities, gate, closing));
         builder()
-            .add_service(health::health_service(Self::health(config)))
-            .add_optional_service(workload_api)
-            .add_optional_service(sds)
+            .add_service(Counted::new(health::health_service(Self::health(config)), metrics))
+            .add_optional_service(workload_api.map(|it| Counted::with_connections(it, metrics, "workload_api")))
+            .add_optional_service(sds.map(|it| Counted::with_connections(it, metrics, "sds_api")))
             .add_optional_service(reflection(config))
             .add_optional_service(reflection_alpha(config))
     }
 
     fn admin_services(&self, delegates: &[SpiffeId], closing: CancellationToken) -> Router {
         let (source, attestors) = (Arc::clone(&self.source), self.attestors.clone());
+        let debug = debug::debug_service(Arc::clone(&source), Arc::clone(&self.clock), self.started);
+        let delegated = delegated_identity::delegated_identity_service(source, attestors, delegates, closing);
+        let logger = self.logging.clone().map(logger::logger_service);
+        let metrics = &self.metrics;
         builder()
-            .add_service(debug::debug_service(Arc::clone(&source), Arc::clone(&self.clock), self.started))
-            .add_service(delegated_identity::delegated_identity_service(source, attestors, delegates, closing))
-            .add_optional_service(self.logging.clone().map(logger::logger_service))
+            .add_service(Counted::with_connections(debug, metrics, "debug_api"))
+            .add_service(Counted::with_connections(delegated, metrics, "delegated_identity_api"))
+            .add_optional_service(logger.map(|it| Counted::with_connections(it, metrics, "logger_api")))
     }
 }
 

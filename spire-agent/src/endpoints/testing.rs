@@ -46,6 +46,7 @@ impl Agent {
             attestors: Attestors::new(vec![Arc::clone(&caller) as Arc<dyn WorkloadAttestor>]),
             clock: Arc::clone(&clock) as Arc<dyn Clock>,
             started: NOW - Ttl::from_secs(60),
+            metrics: spire_runtime::telemetry::Metrics::disabled(),
             logging: Some(Logging::open(LogLevel::Info, LogFormat::Text, None, clock).unwrap()),
         };
         let closing = CancellationToken::new();

@@ -62,7 +62,8 @@ impl<S: Source> WorkloadIdentities<S> {
         let process = caller.process().ok_or(IdentityError::AttestationFailed)?;
         let selectors = self.attestors.attest_peer(process).await?;
         if !is_this_process(caller) {
-            self.rate_limits.check(caller.method(), &selectors)?;
+            let within = self.rate_limits.check(caller.method(), &selectors);
+            within.inspect_err(|_| self.attestors.count_rate_limited(caller.method()))?;
         }
         Ok(selectors)
     }

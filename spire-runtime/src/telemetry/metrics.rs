@@ -5,6 +5,8 @@ use std::fmt::Write as _;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use tokio::time::Instant;
+
 use super::TelemetryConfig;
 
 /// How many combinations of names and labels are kept; what comes after is not counted.
@@ -69,13 +71,18 @@ impl Metrics {
 
     /// Adds one to a counter. The key's parts are what SPIRE joins by dots.
     pub fn count(&self, key: &[&str], labels: &[(&str, &str)]) {
+        self.add(key, labels, 1);
+    }
+
+    /// Adds to a counter.
+    pub fn add(&self, key: &[&str], labels: &[(&str, &str)], more: u64) {
         self.change(
             key,
             labels,
             || Series::Counter(0),
             |series| {
                 if let Series::Counter(count) = series {
-                    *count += 1;
+                    *count += more;
                 }
             },
         );
@@ -107,6 +114,26 @@ impl Metrics {
         let labels = [labels, &[("status", status)]].concat();
         self.count(key, &labels);
         self.sample(&[key, &["elapsed_time"]].concat(), &labels, elapsed.as_secs_f64() * 1000.0);
+    }
+
+    /// Counts an attempt and how long it took; `name` says how gRPC calls its failure.
+    ///
+    /// # Errors
+    /// Those of the attempt.
+    pub async fn timed<T, E>(
+        &self,
+        key: &[&str],
+        labels: &[(&str, &str)],
+        name: impl FnOnce(&E) -> &'static str,
+        attempt: impl Future<Output = Result<T, E>>,
+    ) -> Result<T, E> {
+        if self.0.is_none() {
+            return attempt.await;
+        }
+        let began = Instant::now();
+        let outcome = attempt.await;
+        self.call(key, labels, outcome.as_ref().err().map_or("OK", name), began.elapsed());
+        outcome
     }
 
     /// All of them as Prometheus reads them.

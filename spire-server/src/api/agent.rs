@@ -82,9 +82,11 @@ impl AgentParts {
             dns_names: &[],
             subject: None,
         };
-        mint_x509_svid(&self.authority.current(), &params, self.clock.now(), &mut OsRng.unwrap_err())
-            .await
-            .map_err(|err| status::status(Code::Internal, "failed to sign X509 SVID", err))
+        let minted =
+            mint_x509_svid(&self.authority.current(), &params, self.clock.now(), &mut OsRng.unwrap_err()).await;
+        let minted = minted.map_err(|err| status::status(Code::Internal, "failed to sign X509 SVID", err))?;
+        self.authority.count_signed("x509_svid");
+        Ok(minted)
     }
 }
 

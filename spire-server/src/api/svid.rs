@@ -81,9 +81,10 @@ fn request_key(csr: &[u8]) -> Result<Csr, Status> {
 
 impl SvidService {
     async fn sign_x509(&self, params: &X509SvidParams<'_>) -> Result<MintedX509Svid, Status> {
-        mint_x509_svid(&self.authority.current(), params, self.clock.now(), &mut OsRng.unwrap_err())
-            .await
-            .map_err(|err| status::status(Code::Internal, "failed to sign X509-SVID", err))
+        let minted = mint_x509_svid(&self.authority.current(), params, self.clock.now(), &mut OsRng.unwrap_err()).await;
+        let minted = minted.map_err(|err| status::status(Code::Internal, "failed to sign X509-SVID", err))?;
+        self.authority.count_signed("x509_svid");
+        Ok(minted)
     }
 
     /// One member of a batch.
@@ -145,7 +146,8 @@ impl SvidService {
         let authority = self.authority.with_jwt_key().await;
         let minted = mint_jwt_svid(&authority, &params, self.clock.now(), &mut OsRng.unwrap_err()).await;
         let minted = minted.map_err(|err| status::status(Code::Internal, "failed to sign JWT-SVID", err))?;
-        tracing::debug!(%spiffe_id, expires_at = %minted.expires_at, "Signed JWT SVID");
+        self.authority.count_signed("jwt_svid");
+        tracing::debug!(%spiffe_id, expires_at = %minted.expires_at, "Server CA successfully signed JWT SVID");
         Ok(convert::jwt_to_proto(spiffe_id, minted.token, minted.issued_at, minted.expires_at))
     }
 }
@@ -240,6 +242,7 @@ impl Svid for SvidService {
         let now = self.clock.now();
         let minted = mint_downstream_ca(&self.authority.current(), &params, now, &mut OsRng.unwrap_err()).await;
         let minted = minted.map_err(|err| status::status(Code::Internal, "failed to sign downstream X.509 CA", err))?;
+        self.authority.count_signed("x509_ca_svid");
         let index = self.cache.current();
         let bundle = index.bundle(&self.trust_domain).ok_or_else(|| Status::not_found("bundle not found"))?;
         tracing::info!(spiffe_id = %entry.spiffe_id, expires_at = %minted.not_after, "Signed downstream X.509 CA");

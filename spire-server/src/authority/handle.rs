@@ -7,6 +7,7 @@ use std::time::Duration;
 use spiffe_core::Timestamp;
 use spire_ca::rotation::{Held, Kind, Record, Slots, Status};
 use spire_ca::{Authority, AuthorityId};
+use spire_runtime::telemetry::Metrics;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::{AuthorityError, MAX_FAILURES};
@@ -18,6 +19,7 @@ pub struct AuthorityHandle {
     pub(super) commands: mpsc::Sender<Command>,
     pub(super) failures: Arc<AtomicU64>,
     pub(super) upstream: bool,
+    pub(super) metrics: Metrics,
 }
 
 /// How long a request waits for the first JWT key.
@@ -28,6 +30,11 @@ impl AuthorityHandle {
     #[must_use]
     pub fn is_healthy(&self) -> bool {
         self.failures.load(Ordering::Relaxed) <= MAX_FAILURES
+    }
+
+    /// Counts what was signed: `x509_svid`, `x509_ca_svid` or `jwt_svid`.
+    pub(crate) fn count_signed(&self, what: &str) {
+        self.metrics.count(&["server_ca", "sign", what], &[]);
     }
 
     /// Whether X.509 CAs are signed by an upstream authority.

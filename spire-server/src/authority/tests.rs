@@ -52,6 +52,7 @@ impl World {
             rng: Box::new(ChaCha20Rng::seed_from_u64(self.seed)),
             composers: Composers::default(),
             upstream: self.upstream.clone(),
+            metrics: Metrics::disabled(),
         };
         let tasks = Tasks::new();
         let handle = start(AuthorityConfig::new(trust_domain()), parts, &tasks).await?;

@@ -8,7 +8,7 @@ use std::task::{Context, Poll};
 use rand_core::{OsRng, TryRngCore as _};
 use spiffe_core::SpiffeId;
 use spire_api::proto::types::permission_denied_details::Reason;
-use spire_api::status;
+use spire_api::status::{self, code_name};
 use spire_datastore::DataStore;
 use spire_runtime::Clock;
 use spire_runtime::telemetry::{Metrics, rpc_key};
@@ -133,29 +133,6 @@ impl Guard {
 
 /// What vouches for a role, by SPIRE's word: `transport`, `config`, `entries`, `datastore`, or nothing.
 type Via = &'static str;
-
-/// The code as Go writes it.
-pub(crate) fn code_name(code: Code) -> &'static str {
-    match code {
-        Code::Ok => "OK",
-        Code::Cancelled => "Canceled",
-        Code::Unknown => "Unknown",
-        Code::InvalidArgument => "InvalidArgument",
-        Code::DeadlineExceeded => "DeadlineExceeded",
-        Code::NotFound => "NotFound",
-        Code::AlreadyExists => "AlreadyExists",
-        Code::PermissionDenied => "PermissionDenied",
-        Code::ResourceExhausted => "ResourceExhausted",
-        Code::FailedPrecondition => "FailedPrecondition",
-        Code::Aborted => "Aborted",
-        Code::OutOfRange => "OutOfRange",
-        Code::Unimplemented => "Unimplemented",
-        Code::Internal => "Internal",
-        Code::Unavailable => "Unavailable",
-        Code::DataLoss => "DataLoss",
-        Code::Unauthenticated => "Unauthenticated",
-    }
-}
 
 fn denial(method: &str) -> String {
     format!("authorization denied for method {method}")

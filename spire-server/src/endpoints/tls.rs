@@ -12,6 +12,7 @@ use spiffe_core::x509::{Certificate, X509Svid};
 use spiffe_core::{BundleSet, KeyType, PrivateKey, SpiffeId, Timestamp, TrustDomain, Ttl};
 use spire_ca::{X509SvidParams, mint_x509_svid};
 use spire_runtime::Clock;
+use spire_runtime::telemetry::Metrics;
 
 use crate::authority::AuthorityHandle;
 use crate::entries::{EntryCache, EntryIndex};
@@ -29,6 +30,7 @@ pub(crate) struct ServerIdentity {
     authority: AuthorityHandle,
     cache: Arc<EntryCache>,
     clock: Arc<dyn Clock>,
+    metrics: Metrics,
 }
 
 impl ServerIdentity {
@@ -43,11 +45,13 @@ impl ServerIdentity {
         authority: AuthorityHandle,
         cache: Arc<EntryCache>,
         clock: Arc<dyn Clock>,
+        metrics: Metrics,
     ) -> Result<Self, Error> {
         let id = trust_domain.join("/spire/server").map_err(|err| Error::ServerSvid(err.to_string()))?;
-        let identity = Self { live: Live::default(), id, ttl, key_type, authority, cache, clock };
+        let identity = Self { live: Live::default(), id, ttl, key_type, authority, cache, clock, metrics };
         identity.follow_bundles();
-        identity.replace().await.map_err(Error::ServerSvid)?;
+        let rotation = identity.metrics.timed(&["svid", "rotate"], &[], |_| "Internal", identity.replace());
+        rotation.await.map_err(Error::ServerSvid)?;
         Ok(identity)
     }
 
@@ -68,7 +72,7 @@ impl ServerIdentity {
                 () = self.clock.sleep(CHECK_INTERVAL) => {}
             }
             if self.is_due()
-                && let Err(err) = self.replace().await
+                && let Err(err) = self.metrics.timed(&["svid", "rotate"], &[], |_| "Internal", self.replace()).await
             {
                 tracing::error!(%err, "Could not rotate server SVID");
                 self.clock.sleep(CHECK_INTERVAL).await;
@@ -114,6 +118,7 @@ impl ServerIdentity {
         };
         let (authority, now) = (self.authority.current(), self.clock.now());
         let minted = mint_x509_svid(&authority, &params, now, &mut OsRng.unwrap_err()).await;
+        self.authority.count_signed("x509_svid");
         let minted = minted.map_err(|err| err.to_string())?;
         let leaf = Certificate::from_der(&minted.leaf).map_err(|err| err.to_string())?;
         let chain = std::iter::once(leaf).chain(minted.intermediates.iter().cloned()).collect();

@@ -6,8 +6,10 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use parking_lot::Mutex as SyncMutex;
 use spiffe_core::TrustDomain;
+use spire_api::status::{code, code_name};
 use spire_datastore::{Changes, DataStore, Error};
 use spire_runtime::Clock;
+use spire_runtime::telemetry::Metrics;
 use spire_types::Revision;
 use tokio::sync::{Mutex, watch};
 
@@ -28,6 +30,7 @@ pub struct EntryCache {
     history: SyncMutex<History>,
     /// One refresh at a time.
     refreshing: Mutex<()>,
+    metrics: Metrics,
 }
 
 impl EntryCache {
@@ -40,7 +43,21 @@ impl EntryCache {
         let (revisions, _) = watch::channel(index.revision());
         let current = ArcSwap::from_pointee(index);
         let history = SyncMutex::default();
-        Ok(Self { store, trust_domain, current, revisions, history, refreshing: Mutex::new(()) })
+        Ok(Self {
+            store,
+            trust_domain,
+            current,
+            revisions,
+            history,
+            refreshing: Mutex::new(()),
+            metrics: Metrics::disabled(),
+        })
+    }
+
+    /// Counts refreshes in `metrics`, and what is held.
+    #[must_use]
+    pub fn with_metrics(self, metrics: Metrics) -> Self {
+        Self { metrics, ..self }
     }
 
     /// The newest index. It stays as it is however long it is held.
@@ -73,7 +90,7 @@ impl EntryCache {
     /// When the store fails; the index stays as it was.
     pub async fn refresh(&self) -> Result<Revision, Error> {
         let _alone = self.refreshing.lock().await;
-        self.take_in().await
+        self.take_in_counted().await
     }
 
     /// Returns once the index shows `revision`, the answer to a write: whoever wrote finds what they wrote.
@@ -86,9 +103,23 @@ impl EntryCache {
         }
         let _alone = self.refreshing.lock().await;
         if self.current.load().revision() < revision {
-            self.take_in().await?;
+            self.take_in_counted().await?;
         }
         Ok(())
+    }
+
+    async fn take_in_counted(&self) -> Result<Revision, Error> {
+        let failure = |err: &Error| code_name(code(err.kind()));
+        let revision = self.metrics.timed(&["entry", "cache", "reload"], &[], failure, self.take_in()).await?;
+        if self.metrics.is_enabled() {
+            let index = self.current.load();
+            let gauge = |key: &[&str], count: usize| {
+                self.metrics.gauge(key, &[], f64::from(u32::try_from(count).unwrap_or(u32::MAX)));
+            };
+            gauge(&["entry", "entries_by_entryid_cache", "count"], index.len());
+            gauge(&["node", "agents_by_id_cache", "count"], index.node_count());
+        }
+        Ok(revision)
     }
 
     async fn take_in(&self) -> Result<Revision, Error> {

@@ -120,6 +120,12 @@ impl EntryIndex {
         id.path() == SERVER_PATH && id.is_member_of(&self.trust_domain)
     }
 
+    /// How many agents there are.
+    #[must_use]
+    pub fn node_count(&self) -> usize {
+        self.nodes.len()
+    }
+
     /// Whether other entries may be given because of the entry of that ID: an alias, or one that has children.
     pub(super) fn gives_others(&self, id: &EntryId) -> bool {
         self.entries.get(id).is_some_and(|entry| self.is_alias(entry) || self.by_parent.get(&entry.spiffe_id).is_some())

@@ -19,6 +19,7 @@ async fn service() -> (LocalAuthorityService, Tasks) {
         rng: Box::new(ChaCha20Rng::seed_from_u64(1)),
         composers: Composers::default(),
         upstream: None,
+        metrics: spire_runtime::telemetry::Metrics::disabled(),
     };
     let tasks = Tasks::new();
     let config = AuthorityConfig::new(TrustDomain::parse("example.org").unwrap());

@@ -35,12 +35,16 @@ impl World {
             rng: Box::new(ChaCha20Rng::seed_from_u64(1)),
             composers: Composers::default(),
             upstream: None,
+            metrics: Metrics::disabled(),
         };
         let authority = authority::start(AuthorityConfig::new(trust_domain()), parts, &tasks).await.unwrap();
         let cache = Arc::new(EntryCache::load(store, trust_domain()).await.unwrap());
         let (ttl, key_type) = (Ttl::from_hours(1), KeyType::EcP256);
         let (handle, entries, time) = (authority.clone(), Arc::clone(&cache), Arc::clone(&clock));
-        let identity = ServerIdentity::start(&trust_domain(), ttl, key_type, handle, entries, time).await.unwrap();
+        let identity =
+            ServerIdentity::start(&trust_domain(), ttl, key_type, handle, entries, time, Metrics::disabled())
+                .await
+                .unwrap();
         let live = identity.source();
         tasks.spawn_until_shutdown(identity.run());
         let time = Arc::clone(&clock);
