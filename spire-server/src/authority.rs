@@ -399,17 +399,21 @@ impl Driver {
         datastore.append_bundle(trust_domain, changes.append_x509, changes.append_jwt).await?;
         for id in changes.taint_x509 {
             datastore.taint_x509_authority(trust_domain, &id).await?;
+            tracing::info!(subject_key_id = hex(&id), "X.509 authority tainted");
             self.tainted = true;
         }
         for id in changes.taint_jwt {
             datastore.taint_jwt_authority(trust_domain, &id).await?;
+            tracing::info!(local_authority_id = %id, "JWT authority tainted");
             self.tainted = true;
         }
         for id in changes.revoke_x509 {
             datastore.revoke_x509_authority(trust_domain, &id).await?;
+            tracing::info!(subject_key_id = hex(&id), "X.509 authority revoked");
         }
         for id in changes.revoke_jwt {
             datastore.revoke_jwt_authority(trust_domain, &id).await?;
+            tracing::info!(local_authority_id = %id, "JWT authority revoked");
         }
         Ok(())
     }
@@ -427,7 +431,15 @@ impl Driver {
         }
         // Published before it signs anything, so that nobody meets an SVID whose root is not known yet.
         self.parts.datastore.append_bundle(&self.config.trust_domain, roots, Vec::new()).await?;
-        tracing::info!(authority_id = %record.authority_id, not_after = %record.not_after(), "X.509 CA prepared");
+        tracing::info!(
+            slot = slot_name(slot),
+            issued_at = %record.issued_at,
+            expiration = %record.not_after(),
+            self_signed = self.parts.upstream.is_none(),
+            local_authority_id = %record.authority_id,
+            upstream_authority_id = %record.upstream_authority_id,
+            "X509 CA prepared"
+        );
         Ok(Done::PreparedX509 { slot, record })
     }
 
@@ -638,6 +650,10 @@ fn prepared<R: Record>(slots: &Slots<R>, id: &AuthorityId) -> Option<(SlotId, R)
 /// What metrics call a failure.
 fn failure(err: &AuthorityError) -> &'static str {
     code_name(code(err.kind()))
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn slot_name(slot: SlotId) -> &'static str {

@@ -227,7 +227,7 @@ impl Parts {
         let cache = EntryCache::load(Arc::clone(&store), config.trust_domain.clone()).await?;
         let cache = Arc::new(cache.with_metrics(metrics.clone()));
         let limits = RateLimits { attestation: config.rate_limits.attestation, signing: config.rate_limits.signing };
-        let limits = Arc::new(RateLimiters::new(limits));
+        let limits = Arc::new(RateLimiters::new(limits, &metrics));
         let own_bundle = Arc::new(StoredOwnBundle::new(Arc::clone(&store), config.trust_domain.clone()));
         Ok(Self { config, clock, store, authority, cache, attestors, limits, upstream, own_bundle, logging, metrics })
     }

@@ -100,6 +100,10 @@ impl<S: Source> Identities for WorkloadIdentities<S> {
         let (first, updates) = self.subscribe(selectors).await?;
         // Denied before the stream begins, as every client expects.
         answer(Arc::clone(&first))?;
+        for identity in first.identities.iter().filter(|_| is_svid) {
+            let (pid, count, spiffe_id) = (pid(caller), first.identities.len(), identity.svid.id());
+            tracing::debug!(method = name(caller), pid, count, %spiffe_id, registered = true, "Fetched X.509 SVID");
+        }
         Ok(pushes(first, updates, self.closing.clone(), answer))
     }
 
@@ -137,6 +141,8 @@ impl<S: Source> Identities for WorkloadIdentities<S> {
                 tracing::error!(spiffe_id = %entry.spiffe_id, %err, "Could not fetch JWT-SVID");
                 IdentityError::JwtSvid { reason: err.to_string() }
             })?;
+            let (method, pid, ttl) = (name(caller), pid(caller), svid.expires_at.since(self.clock.now()).as_secs());
+            tracing::debug!(method, pid, spiffe_id = %svid.id, ttl, registered = true, "Fetched JWT SVID");
             Ok::<_, IdentityError>(JwtToken { id: svid.id, token: svid.token, hint: entry.hint.clone() })
         });
         try_join_all(tokens).await
@@ -156,9 +162,13 @@ impl<S: Source> Identities for WorkloadIdentities<S> {
             false => Arc::clone(&update.bundles),
         };
         let (own, claims) = (self.source.trust_domain(), &self.allowed_foreign_jwt_claims);
-        validate_jwt_svid(token, audience, &bundles, own, claims, self.clock.now()).inspect_err(|err| {
-            tracing::warn!(%err, pid = pid(caller), "Failed to validate JWT");
-        })
+        let validated = validate_jwt_svid(token, audience, &bundles, own, claims, self.clock.now());
+        let (method, pid) = (name(caller), pid(caller));
+        match &validated {
+            Ok(valid) => tracing::debug!(method, pid, audience, spiffe_id = %valid.id, "Successfully validated JWT"),
+            Err(err) => tracing::warn!(%err, method, pid, "Failed to validate JWT"),
+        }
+        validated
     }
 }
 
@@ -236,6 +246,11 @@ impl Denial {
         }
         IdentityError::NoIdentity
     }
+}
+
+/// The method without its service.
+fn name(caller: &Caller) -> &'static str {
+    caller.method().rsplit('/').next().unwrap_or_default()
 }
 
 fn pid(caller: &Caller) -> i32 {

@@ -115,14 +115,14 @@ impl Agent for AgentService {
     ) -> Result<Response<AttestStream>, Status> {
         let caller = caller(request.extensions())?.clone();
         // Before anything is read.
-        self.0.limits.attest.spend(&caller, 1).await?;
+        self.0.limits.attest.spend("agent.v1.agent.attest_agent", &caller, 1).await?;
         let note = Note::take(request.extensions());
         Attestation::new(Arc::clone(&self.0), caller, note, request.into_inner()).answer().await
     }
 
     async fn renew_agent(&self, request: Request<RenewAgentRequest>) -> Result<Response<RenewAgentResponse>, Status> {
         let agent_id = calling_agent(request.extensions())?;
-        self.0.limits.csr.spend(caller(request.extensions())?, 1).await?;
+        self.0.limits.csr.spend("agent.v1.agent.renew_agent", caller(request.extensions())?, 1).await?;
         let node = self.0.cache.current().node(&agent_id).map(Arc::clone);
         let node = node.ok_or_else(|| Status::not_found("agent not found"))?;
         if node.can_reattest {
@@ -137,7 +137,7 @@ impl Agent for AgentService {
 
     async fn post_status(&self, request: Request<PostStatusRequest>) -> Result<Response<PostStatusResponse>, Status> {
         let agent_id = calling_agent(request.extensions())?;
-        self.0.limits.post_status.spend(caller(request.extensions())?, 1).await?;
+        self.0.limits.post_status.spend("agent.v1.agent.post_status", caller(request.extensions())?, 1).await?;
         let version = &request.get_ref().agent_version;
         let length = version.chars().count();
         if length > MAX_VERSION_LENGTH {

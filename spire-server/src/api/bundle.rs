@@ -136,7 +136,7 @@ impl Bundle for BundleService {
         request: Request<PublishJwtAuthorityRequest>,
     ) -> Result<Response<PublishJwtAuthorityResponse>, Status> {
         const ATTEMPT: &str = "failed to publish JWT key";
-        self.limits.push_key.spend(caller(request.extensions())?, 1).await?;
+        self.limits.push_key.spend("bundle.v1.bundle.publish_jwt_authority", caller(request.extensions())?, 1).await?;
         let wire = request.into_inner().jwt_authority;
         let wire = wire.ok_or_else(|| Status::invalid_argument("missing JWT authority"))?;
         let mut key = convert::bundle::jwt_authority(&wire).map_err(|err| invalid("invalid JWT authority", err))?;

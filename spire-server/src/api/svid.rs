@@ -202,7 +202,7 @@ impl Svid for SvidService {
         if params.is_empty() {
             return Err(Status::invalid_argument("missing parameters"));
         }
-        self.limits.csr.spend(caller(request.extensions())?, params.len()).await?;
+        self.limits.csr.spend("svid.v1.svid.batch_new_x509svid", caller(request.extensions())?, params.len()).await?;
         let agent = calling_agent(request.extensions())?;
         let index = self.cache.current();
         let mut results = Vec::with_capacity(params.len());
@@ -218,7 +218,7 @@ impl Svid for SvidService {
     }
 
     async fn new_jwtsvid(&self, request: Request<NewJwtsvidRequest>) -> Result<Response<NewJwtsvidResponse>, Status> {
-        self.limits.jsr.spend(caller(request.extensions())?, 1).await?;
+        self.limits.jsr.spend("svid.v1.svid.new_jwtsvid", caller(request.extensions())?, 1).await?;
         self.check_jwt_enabled()?;
         let (agent, asked) = (calling_agent(request.extensions())?, request.get_ref());
         let entry = self.authorized(&self.cache.current(), agent, &asked.entry_id)?;
@@ -235,7 +235,7 @@ impl Svid for SvidService {
         let Role::Downstream(entry) = role(request.extensions())? else {
             return Err(Status::internal("caller is not a downstream workload"));
         };
-        self.limits.csr.spend(caller(request.extensions())?, 1).await?;
+        self.limits.csr.spend("svid.v1.svid.new_downstream_x509ca", caller(request.extensions())?, 1).await?;
         let request_csr = request_key(&request.get_ref().csr)?;
         let ttl = ttl_or(request.get_ref().preferred_ttl, self.ca_ttl);
         let params = DownstreamCaParams { public_key: request_csr.public_key(), ttl };

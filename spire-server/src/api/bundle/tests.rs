@@ -20,7 +20,10 @@ async fn world() -> World {
     let datastore = Arc::new(SqliteStore::in_memory().await.unwrap());
     let cache = Arc::new(EntryCache::load(datastore.clone(), trust_domain.clone()).await.unwrap());
     let stored = Arc::new(StoredOwnBundle::new(datastore.clone(), trust_domain.clone()));
-    let limits = Arc::new(RateLimiters::new(RateLimits { attestation: true, signing: true }));
+    let limits = Arc::new(RateLimiters::new(
+        RateLimits { attestation: true, signing: true },
+        &spire_runtime::telemetry::Metrics::disabled(),
+    ));
     let service = BundleService::new(trust_domain, datastore.clone(), stored, cache, None, limits);
     World { service, datastore, own, other }
 }
