@@ -60,8 +60,9 @@ impl<T, E: Into<Error>> During<T> for Result<T, E> {
 
 /// A socket that could not be connected to; the cause of the status that the client makes of it.
 #[derive(Debug, Error)]
-#[error("dial unix {}: connect: {}", .path.display(), go::io_error(.source))]
+#[error("dial unix {before}{}: connect: {}", .path.display(), go::io_error(.source))]
 pub(crate) struct DialError {
+    pub(crate) before: &'static str,
     pub(crate) path: PathBuf,
     pub(crate) source: io::Error,
 }

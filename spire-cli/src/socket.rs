@@ -37,7 +37,7 @@ impl ServerSocket {
         let named = of_instance(&self.instance, Self::TEMPLATE, undefined, terminal)?;
         let path = Some(self.path.clone()).filter(|path| path != SERVER_DEFAULT);
         let path = path.or(named).or_else(|| terminal.variable(Self::SOCKET));
-        Ok(open(path.unwrap_or_else(|| SERVER_DEFAULT.to_owned()).into()))
+        Ok(open(path.unwrap_or_else(|| SERVER_DEFAULT.to_owned()).into(), AS_URL))
     }
 }
 
@@ -63,7 +63,7 @@ impl WorkloadSocket {
         let named = of_instance(&self.instance, Self::TEMPLATE, undefined, terminal)?;
         let path = Some(self.path.clone()).filter(|path| path != WORKLOAD_DEFAULT);
         let path = path.or(named).or_else(|| terminal.variable(Self::SOCKET));
-        Ok(open(path.unwrap_or_else(|| WORKLOAD_DEFAULT.to_owned()).into()))
+        Ok(open(path.unwrap_or_else(|| WORKLOAD_DEFAULT.to_owned()).into(), ""))
     }
 }
 
@@ -77,7 +77,7 @@ pub(crate) struct AgentAdminSocket {
 
 impl AgentAdminSocket {
     pub(crate) fn open(&self) -> Channel {
-        open(PathBuf::from(&self.path))
+        open(PathBuf::from(&self.path), AS_URL)
     }
 }
 
@@ -98,14 +98,17 @@ fn of_instance(
     Ok(Some(template.replace("%i", instance)))
 }
 
+/// What SPIRE's administrators' commands put before a path in errors, since they dial URLs; those of workloads do not.
+const AS_URL: &str = "//";
+
 /// A channel that fails at its first use when nobody listens, and says where.
-fn open(path: PathBuf) -> Channel {
+fn open(path: PathBuf, before: &'static str) -> Channel {
     channel::over(move || {
         let path = path.clone();
         async move {
             UnixStream::connect(&path)
                 .await
-                .map_err(|source| std::io::Error::new(source.kind(), DialError { path, source }))
+                .map_err(|source| std::io::Error::new(source.kind(), DialError { before, path, source }))
         }
     })
 }

@@ -255,9 +255,9 @@ async fn the_socket_is_chosen_by_flag_instance_environment() {
     const SOCKET: &str = "SPIRE_SERVER_PRIVATE_SOCKET";
     let all = [(TEMPLATE, "/nonexistent/%i.sock"), (SOCKET, "/nonexistent/env.sock")];
     for (flags, environment, chosen) in [
-        ("-socketPath /nonexistent/flag.sock -instance a", &all[..], "dial unix /nonexistent/flag.sock: "),
-        ("-instance a", &all[..], "dial unix /nonexistent/a.sock: "),
-        ("", &all[..], "dial unix /nonexistent/env.sock: "),
+        ("-socketPath /nonexistent/flag.sock -instance a", &all[..], "dial unix ///nonexistent/flag.sock: "),
+        ("-instance a", &all[..], "dial unix ///nonexistent/a.sock: "),
+        ("", &all[..], "dial unix ///nonexistent/env.sock: "),
         ("-socketPath /x -instance a", &[], "you must define SPIRE_SERVER_PRIVATE_SOCKET_TEMPLATE to use"),
         ("-instance a", &[(TEMPLATE, "/x")], "failed to find %i in SPIRE_SERVER_PRIVATE_SOCKET_TEMPLATE"),
     ] {
