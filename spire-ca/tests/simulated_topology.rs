@@ -420,6 +420,10 @@ fn run(ca_ttl: Ttl, days: u64, seed: u64) {
     assert!(u64::from(world.failures) > days, "{}", world.failures);
     assert!(world.servers.iter().all(|server| server.believed.is_some()));
     let most = (most_of_one_server(ca_ttl), most_of_one_server(ca_ttl) * UPSTREAMS.len());
+    println!(
+        "{days} days, {} restarts, {} calls failed: at most {} roots (bound {}) and {} JWT keys (bound {}) in a bundle",
+        world.restarts, world.failures, world.most.0, most.0, world.most.1, most.1
+    );
     assert!(world.most.0 <= most.0 && world.most.1 <= most.1, "{:?} of {most:?}", world.most);
 }
 

@@ -50,6 +50,7 @@ fn from_sql(attempt: &'static str, err: &rusqlite::Error) -> Error {
         _ => match err.sqlite_error_code() {
             Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => Error::Busy { attempt },
             Some(ErrorCode::DiskFull) => Error::DiskFull { attempt },
+            Some(ErrorCode::SystemIoFailure) if found_no_room(err) => Error::DiskFull { attempt },
             Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => Error::DamagedDatabase { attempt, cause },
             Some(
                 ErrorCode::SystemIoFailure
@@ -61,6 +62,11 @@ fn from_sql(attempt: &'static str, err: &rusqlite::Error) -> Error {
             _ => Error::Backend { attempt, cause },
         },
     }
+}
+
+/// The index beside a WAL is made, page by page, when a database is opened: a full disk keeps it from growing.
+fn found_no_room(err: &rusqlite::Error) -> bool {
+    err.sqlite_error().is_some_and(|err| err.extended_code == rusqlite::ffi::SQLITE_IOERR_SHMSIZE)
 }
 
 /// Turns a uniqueness that is violated into [`Error::AlreadyExists`] of `constraint`.
