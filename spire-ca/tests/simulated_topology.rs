@@ -1,7 +1,7 @@
 //! A year of servers below servers, four levels deep and with branches, on simulated time: one call in three to the
 //! upstream fails, and servers are restarted at random. No valid workload is ever rejected elsewhere.
 
-#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, clippy::print_stdout, reason = "tests")]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
