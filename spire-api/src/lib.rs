@@ -6,6 +6,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod authorized_entries;
 pub mod channel;
 pub mod convert;
 pub mod proto;

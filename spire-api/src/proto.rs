@@ -128,6 +128,10 @@ mod packages {
                 }
                 pub mod entry {
                     pub mod v1 {
+                        pub use crate::authorized_entries::{
+                            GetAuthorizedEntriesResponse, SyncAuthorizedEntriesResponse,
+                        };
+
                         include!("gen/spire.api.server.entry.v1.rs");
                     }
                 }

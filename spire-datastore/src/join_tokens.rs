@@ -15,7 +15,8 @@ pub trait JoinTokens {
     /// [`Error::AlreadyExists`]
     async fn create_join_token(&self, token: JoinToken) -> Result<(), Error>;
 
-    /// Takes a token out: of any number of concurrent calls one gets it, with the time at which it ends or ended.
+    /// Takes a token out: of any number of concurrent calls one gets it, with the time at which it ends or ended. After a
+    /// loss of power the token may be back, but then nothing that was written after the call is there either.
     ///
     /// # Errors
     /// When the backend fails.

@@ -20,7 +20,7 @@ pub mod nodes;
 pub mod sqlite;
 
 pub use bundles::Bundles;
-pub use changes::{Change, Changes, Log, Snapshot};
+pub use changes::{Change, Changes, Log, Snapshot, TakeEntry};
 pub use entries::{Created, Entries};
 pub use error::Error;
 pub use federation::FederationRelationships;

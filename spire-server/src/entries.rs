@@ -7,6 +7,7 @@ mod aliases;
 mod cache;
 mod history;
 mod index;
+mod packed;
 mod trie;
 mod view;
 

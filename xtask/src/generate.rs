@@ -72,7 +72,8 @@ fn generate(root: &Path) -> Result<BTreeMap<PathBuf, Vec<u8>>, String> {
         let descriptors = protox::compile(&paths, [&folder]).map_err(|err| format!("{name}: {err}"))?;
         let scratch = std::env::temp_dir().join(format!("gen-{}-{name}", std::process::id()));
         std::fs::create_dir_all(&scratch).map_err(|err| format!("{}: {err}", scratch.display()))?;
-        let outcome = compile(&descriptors, &scratch).and_then(|()| collect(&scratch, name, &mut files));
+        let codec = if *name == "workload-api" { "crate::codec::SmallCodec" } else { "tonic_prost::ProstCodec" };
+        let outcome = compile(&descriptors, codec, &scratch).and_then(|()| collect(&scratch, name, &mut files));
         let _ = std::fs::remove_dir_all(&scratch);
         outcome.map_err(|err| format!("{name}: {err}"))?;
         files.insert(Path::new(name).join("src/gen").join(descriptor_set), descriptors.encode_to_vec());
@@ -80,13 +81,23 @@ fn generate(root: &Path) -> Result<BTreeMap<PathBuf, Vec<u8>>, String> {
     Ok(files)
 }
 
-fn compile(descriptors: &prost_types::FileDescriptorSet, into: &Path) -> Result<(), String> {
+fn compile(descriptors: &prost_types::FileDescriptorSet, codec: &str, into: &Path) -> Result<(), String> {
     let mut config = tonic_prost_build::Config::new();
     // Messages know their full names, so that they can be looked up among the descriptors.
     config.enable_type_names();
     tonic_prost_build::configure()
         .bytes(".")
         .btree_map(".")
+        .codec_path(codec)
+        // A server holds these encoded.
+        .extern_path(
+            ".spire.api.server.entry.v1.GetAuthorizedEntriesResponse",
+            "crate::authorized_entries::GetAuthorizedEntriesResponse",
+        )
+        .extern_path(
+            ".spire.api.server.entry.v1.SyncAuthorizedEntriesResponse",
+            "crate::authorized_entries::SyncAuthorizedEntriesResponse",
+        )
         .build_transport(false)
         .out_dir(into)
         .compile_fds_with_config(descriptors.clone(), config)

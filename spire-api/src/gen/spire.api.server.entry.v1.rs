@@ -327,21 +327,6 @@ impl ::prost::Name for GetAuthorizedEntriesRequest {
         "/spire.api.server.entry.v1.GetAuthorizedEntriesRequest".into()
     }
 }
-#[derive(Clone, PartialEq, ::prost::Message)]
-pub struct GetAuthorizedEntriesResponse {
-    #[prost(message, repeated, tag = "1")]
-    pub entries: ::prost::alloc::vec::Vec<super::super::super::types::Entry>,
-}
-impl ::prost::Name for GetAuthorizedEntriesResponse {
-    const NAME: &'static str = "GetAuthorizedEntriesResponse";
-    const PACKAGE: &'static str = "spire.api.server.entry.v1";
-    fn full_name() -> ::prost::alloc::string::String {
-        "spire.api.server.entry.v1.GetAuthorizedEntriesResponse".into()
-    }
-    fn type_url() -> ::prost::alloc::string::String {
-        "/spire.api.server.entry.v1.GetAuthorizedEntriesResponse".into()
-    }
-}
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct SyncAuthorizedEntriesRequest {
     #[prost(message, optional, tag = "1")]
@@ -376,25 +361,6 @@ impl ::prost::Name for EntryRevision {
     }
     fn type_url() -> ::prost::alloc::string::String {
         "/spire.api.server.entry.v1.EntryRevision".into()
-    }
-}
-#[derive(Clone, PartialEq, ::prost::Message)]
-pub struct SyncAuthorizedEntriesResponse {
-    #[prost(message, repeated, tag = "1")]
-    pub entry_revisions: ::prost::alloc::vec::Vec<EntryRevision>,
-    #[prost(message, repeated, tag = "2")]
-    pub entries: ::prost::alloc::vec::Vec<super::super::super::types::Entry>,
-    #[prost(bool, tag = "3")]
-    pub more: bool,
-}
-impl ::prost::Name for SyncAuthorizedEntriesResponse {
-    const NAME: &'static str = "SyncAuthorizedEntriesResponse";
-    const PACKAGE: &'static str = "spire.api.server.entry.v1";
-    fn full_name() -> ::prost::alloc::string::String {
-        "spire.api.server.entry.v1.SyncAuthorizedEntriesResponse".into()
-    }
-    fn type_url() -> ::prost::alloc::string::String {
-        "/spire.api.server.entry.v1.SyncAuthorizedEntriesResponse".into()
     }
 }
 /// Generated client implementations.
@@ -644,7 +610,7 @@ pub mod entry_client {
             &mut self,
             request: impl tonic::IntoRequest<super::GetAuthorizedEntriesRequest>,
         ) -> std::result::Result<
-            tonic::Response<super::GetAuthorizedEntriesResponse>,
+            tonic::Response<crate::authorized_entries::GetAuthorizedEntriesResponse>,
             tonic::Status,
         > {
             self.inner
@@ -676,7 +642,9 @@ pub mod entry_client {
             >,
         ) -> std::result::Result<
             tonic::Response<
-                tonic::codec::Streaming<super::SyncAuthorizedEntriesResponse>,
+                tonic::codec::Streaming<
+                    crate::authorized_entries::SyncAuthorizedEntriesResponse,
+                >,
             >,
             tonic::Status,
         > {
@@ -763,13 +731,13 @@ pub mod entry_server {
             &self,
             request: tonic::Request<super::GetAuthorizedEntriesRequest>,
         ) -> std::result::Result<
-            tonic::Response<super::GetAuthorizedEntriesResponse>,
+            tonic::Response<crate::authorized_entries::GetAuthorizedEntriesResponse>,
             tonic::Status,
         >;
         /// Server streaming response type for the SyncAuthorizedEntries method.
         type SyncAuthorizedEntriesStream: tonic::codegen::tokio_stream::Stream<
                 Item = std::result::Result<
-                    super::SyncAuthorizedEntriesResponse,
+                    crate::authorized_entries::SyncAuthorizedEntriesResponse,
                     tonic::Status,
                 >,
             >
@@ -1134,7 +1102,7 @@ pub mod entry_server {
                         T: Entry,
                     > tonic::server::UnaryService<super::GetAuthorizedEntriesRequest>
                     for GetAuthorizedEntriesSvc<T> {
-                        type Response = super::GetAuthorizedEntriesResponse;
+                        type Response = crate::authorized_entries::GetAuthorizedEntriesResponse;
                         type Future = BoxFuture<
                             tonic::Response<Self::Response>,
                             tonic::Status,
@@ -1180,7 +1148,7 @@ pub mod entry_server {
                     > tonic::server::StreamingService<
                         super::SyncAuthorizedEntriesRequest,
                     > for SyncAuthorizedEntriesSvc<T> {
-                        type Response = super::SyncAuthorizedEntriesResponse;
+                        type Response = crate::authorized_entries::SyncAuthorizedEntriesResponse;
                         type ResponseStream = T::SyncAuthorizedEntriesStream;
                         type Future = BoxFuture<
                             tonic::Response<Self::ResponseStream>,

@@ -15,6 +15,9 @@ pub(super) const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 /// Statements that each connection keeps prepared.
 const PREPARED_STATEMENTS: usize = 128;
 
+/// After so many pages of 4 KiB the log is copied into the database, which syncs the disk twice. Pages that are written
+/// again meanwhile are copied once.
+const CHECKPOINT_PAGES: i64 = 4000;
 /// Most memory for pages that the writer keeps: its indexes are touched all over.
 const WRITER_CACHE_KIB: i64 = 32 * 1024;
 
@@ -27,7 +30,7 @@ pub(super) enum Place {
     Memory,
 }
 
-/// A connection that may write.
+/// A connection that may write, for a [`super::writer::Writer`].
 pub(super) fn open_writer(place: &Place, busy_timeout: Duration) -> Result<Connection, Fail> {
     let connection = match place {
         Place::Memory => Connection::open_in_memory()?,
@@ -38,11 +41,17 @@ pub(super) fn open_writer(place: &Place, busy_timeout: Duration) -> Result<Conne
     };
     prepare(&connection, busy_timeout)?;
     connection.pragma_update(None, "journal_mode", "WAL")?;
-    // An answered write is on disk, not merely safe from a killed process.
-    connection.pragma_update(None, "synchronous", "FULL")?;
+    // What is done before there is a writer is on disk with the writer's first commit.
+    sync_commits(&connection, false)?;
+    connection.pragma_update(None, "wal_autocheckpoint", CHECKPOINT_PAGES)?;
     connection.pragma_update(None, "foreign_keys", true)?;
     connection.pragma_update(None, "cache_size", -WRITER_CACHE_KIB)?;
     Ok(connection)
+}
+
+/// Whether commits are on disk when they are done, or merely safe from a killed process until the next one that is.
+pub(super) fn sync_commits(connection: &Connection, sync: bool) -> Result<(), Fail> {
+    Ok(connection.pragma_update(None, "synchronous", if sync { "FULL" } else { "NORMAL" })?)
 }
 
 /// A connection that only reads.

@@ -11,7 +11,7 @@ use super::fail::Fail;
 use super::log::{Kind, Op, record};
 use super::page::{Conditions, page};
 use super::selectors::{OF_ENTRIES, digest_of};
-use crate::{Created, Entries, Error, Revision};
+use crate::{Change, Created, Entries, Error, Revision};
 
 fn check(entry: &RegistrationEntry) -> Result<(), Error> {
     entry.check().map_err(|err| match err {
@@ -154,6 +154,10 @@ fn count(connection: &Connection, filter: &EntryFilter) -> Result<usize, Fail> {
     }
 }
 
+fn changed(entry: &RegistrationEntry, revision: Revision) -> Option<(Revision, Change)> {
+    Some((revision, Change::Entry(entry.id.clone()?, Some(entry.clone()))))
+}
+
 #[async_trait]
 impl Entries for SqliteStore {
     async fn create_entry(
@@ -162,7 +166,12 @@ impl Entries for SqliteStore {
         fallback_id: EntryId,
         now: Timestamp,
     ) -> Result<Created, Error> {
-        self.write("create entry", move |connection| create(connection, entry, fallback_id, now)).await
+        let create = move |connection: &Connection| create(connection, entry, fallback_id, now);
+        self.write_changing("create entry", create, |created| match created {
+            Created::New(entry, revision) => changed(entry, *revision),
+            Created::Similar(_) => None,
+        })
+        .await
     }
 
     async fn update_entry(
@@ -170,7 +179,8 @@ impl Entries for SqliteStore {
         entry: RegistrationEntry,
         mask: EntryMask,
     ) -> Result<(RegistrationEntry, Revision), Error> {
-        self.write("update entry", move |connection| update(connection, &entry, &mask)).await
+        let update = move |connection: &Connection| update(connection, &entry, &mask);
+        self.write_changing("update entry", update, |(entry, revision)| changed(entry, *revision)).await
     }
 
     async fn delete_entry(&self, id: &EntryId) -> Result<(RegistrationEntry, Revision), Error> {

@@ -1,13 +1,11 @@
 //! Entries as rows, both ways.
 
-use std::collections::HashMap;
-
-use rusqlite::{Connection, OptionalExtension as _, Row, params};
+use rusqlite::{Connection, OptionalExtension as _, Row, Rows, params};
 use spiffe_core::{SpiffeId, Timestamp, TrustDomain, Ttl};
-use spire_types::{AdditionalAttributes, EntryId, RegistrationEntry};
+use spire_types::{AdditionalAttributes, EntryId, RegistrationEntry, Selector};
 
 use super::fail::{Fail, unique};
-use super::selectors::{OF_ENTRIES, digest_of, grouped};
+use super::selectors::{OF_ENTRIES, digest_of};
 
 /// Reads entries without what other tables hold; takes conditions.
 pub(super) const SELECT: &str = "SELECT id, entry_id, spiffe_id, parent_id, x509_svid_ttl, jwt_svid_ttl, admin, \
@@ -41,24 +39,61 @@ pub(super) fn whole(connection: &Connection, row: &Row<'_>) -> Result<Registrati
     Ok(entry)
 }
 
-/// All entries, in the order of their creation.
-pub(super) fn all(connection: &Connection) -> Result<Vec<RegistrationEntry>, Fail> {
-    let mut selectors = OF_ENTRIES.of_all(connection)?;
-    let mut dns_names: HashMap<i64, Vec<String>> = grouped(connection, DNS_NAMES_OF_ALL, |row| row.get(1))?;
-    let mut names: HashMap<i64, Vec<String>> = grouped(connection, FEDERATES_WITH_OF_ALL, |row| row.get(1))?;
+/// Hands out all entries, in the order of their creation. What belongs to them is read alongside, in the same order.
+pub(super) fn all(connection: &Connection, take: &mut dyn FnMut(RegistrationEntry)) -> Result<(), Fail> {
+    let mut selectors = connection.prepare_cached(OF_ENTRIES.of_all())?;
+    let mut selectors =
+        Children::new(selectors.query([])?, |row| Ok(Selector { kind: row.get(1)?, value: row.get(2)? }))?;
+    let mut dns_names = connection.prepare_cached(DNS_NAMES_OF_ALL)?;
+    let mut dns_names = Children::new(dns_names.query([])?, |row| row.get::<_, String>(1))?;
+    let mut names = connection.prepare_cached(FEDERATES_WITH_OF_ALL)?;
+    let mut names = Children::new(names.query([])?, |row| row.get::<_, String>(1))?;
     let mut statement = connection.prepare_cached(&format!("{SELECT} ORDER BY id"))?;
     let mut rows = statement.query([])?;
-    let mut entries = Vec::new();
     while let Some(row) = rows.next()? {
         let number: i64 = row.get(0)?;
         let mut entry = bare(row)?;
-        entry.selectors = selectors.remove(&number).unwrap_or_default();
-        entry.dns_names = dns_names.remove(&number).unwrap_or_default();
-        let names = names.remove(&number).unwrap_or_default();
-        entry.federates_with = names.iter().map(|name| trust_domain(name)).collect::<Result<_, _>>()?;
-        entries.push(entry);
+        entry.selectors = selectors.of(number)?;
+        entry.dns_names = dns_names.of(number)?;
+        entry.federates_with = names.of(number)?.iter().map(|name| trust_domain(name)).collect::<Result<_, _>>()?;
+        take(entry);
     }
-    Ok(entries)
+    Ok(())
+}
+
+/// Rows that belong to others, ordered by these; the owner is in column 0.
+struct Children<'s, T> {
+    rows: Rows<'s>,
+    convert: fn(&Row<'_>) -> rusqlite::Result<T>,
+    next: Option<(i64, T)>,
+}
+
+impl<'s, T> Children<'s, T> {
+    fn new(rows: Rows<'s>, convert: fn(&Row<'_>) -> rusqlite::Result<T>) -> Result<Self, Fail> {
+        let mut children = Self { rows, convert, next: None };
+        children.advance()?;
+        Ok(children)
+    }
+
+    fn advance(&mut self) -> Result<(), Fail> {
+        self.next = match self.rows.next()? {
+            Some(row) => Some((row.get(0)?, (self.convert)(row)?)),
+            None => None,
+        };
+        Ok(())
+    }
+
+    /// Those of `owner`. Owners are asked for in their order.
+    fn of(&mut self, owner: i64) -> Result<Vec<T>, Fail> {
+        let mut children = Vec::new();
+        while let Some((of, child)) = self.next.take_if(|(of, _)| *of <= owner) {
+            if of == owner {
+                children.push(child);
+            }
+            self.advance()?;
+        }
+        Ok(children)
+    }
 }
 
 fn texts(connection: &Connection, sql: &str, owner: i64) -> Result<Vec<String>, Fail> {

@@ -30,7 +30,8 @@ impl JoinTokens for SqliteStore {
 
     async fn redeem_join_token(&self, value: &str) -> Result<Option<JoinToken>, Error> {
         let value = value.to_owned();
-        self.write("redeem join token", move |connection| {
+        // What it is redeemed for is written next, and on disk only together with it.
+        self.write_ahead("redeem join token", move |connection| {
             let mut statement =
                 connection.prepare_cached("DELETE FROM join_tokens WHERE digest = ?1 RETURNING expires_at")?;
             let expires_at: Option<i64> = statement.query_one([digest_of(&value)], |row| row.get(0)).optional()?;

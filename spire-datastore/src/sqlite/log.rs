@@ -3,12 +3,12 @@
 use async_trait::async_trait;
 use rusqlite::{Connection, params};
 use spiffe_core::{SpiffeId, TrustDomain};
-use spire_types::EntryId;
+use spire_types::{EntryId, RegistrationEntry};
 use tokio::sync::watch;
 
 use super::fail::Fail;
 use super::{SqliteStore, bundles, entry_rows, federation, node_rows};
-use crate::{Change, Changes, Error, Log, Revision, Snapshot};
+use crate::{Change, Changes, Error, Log, Revision, Snapshot, TakeEntry};
 
 /// How many changes the log holds at least. A reader that is further behind takes a snapshot.
 const KEPT_CHANGES: i64 = 50_000;
@@ -106,10 +106,11 @@ fn change(connection: &Connection, kind: i64, key: &str) -> Result<Change, Fail>
     })
 }
 
-fn snapshot(connection: &Connection) -> Result<Snapshot, Fail> {
+fn read_all(connection: &Connection, take: &mut dyn FnMut(RegistrationEntry)) -> Result<Snapshot, Fail> {
+    entry_rows::all(connection, take)?;
     Ok(Snapshot {
         revision: newest(connection)?,
-        entries: entry_rows::all(connection)?,
+        entries: Vec::new(),
         nodes: node_rows::all(connection)?,
         bundles: bundles::all(connection)?,
         relationships: federation::all(connection)?,
@@ -118,12 +119,16 @@ fn snapshot(connection: &Connection) -> Result<Snapshot, Fail> {
 
 #[async_trait]
 impl Log for SqliteStore {
-    async fn snapshot(&self) -> Result<Snapshot, Error> {
-        self.read("read snapshot", snapshot).await
+    async fn read_all(&self, mut take: TakeEntry) -> Result<Snapshot, Error> {
+        self.read("read snapshot", move |connection| read_all(connection, &mut *take)).await
     }
 
     async fn changes_since(&self, revision: Revision) -> Result<Changes, Error> {
         self.read("read changes", move |connection| changes_since(connection, revision)).await
+    }
+
+    fn recent_changes(&self, revision: Revision) -> Option<Changes> {
+        self.writer.take_changes_since(revision)
     }
 
     fn revisions(&self) -> watch::Receiver<Revision> {

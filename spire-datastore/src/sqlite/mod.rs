@@ -16,6 +16,7 @@ mod nodes;
 mod page;
 mod readers;
 mod selectors;
+mod tail;
 mod writer;
 
 use std::path::Path;
@@ -27,7 +28,7 @@ use readers::Readers;
 use rusqlite::Connection;
 use writer::Writer;
 
-use crate::Error;
+use crate::{Change, Error, Revision};
 
 /// The embedded store; clones share it. Needs a tokio runtime.
 ///
@@ -85,6 +86,25 @@ impl SqliteStore {
         operation: impl FnOnce(&Connection) -> Result<T, Fail> + Send + 'static,
     ) -> Result<T, Error> {
         self.writer.write(attempt, operation).await
+    }
+
+    /// Tells the log's followers what `changed` makes of the outcome.
+    async fn write_changing<T: Send + 'static>(
+        &self,
+        attempt: &'static str,
+        operation: impl FnOnce(&Connection) -> Result<T, Fail> + Send + 'static,
+        changed: fn(&T) -> Option<(Revision, Change)>,
+    ) -> Result<T, Error> {
+        self.writer.write_changing(attempt, operation, changed).await
+    }
+
+    /// Answers before it is on disk, but never without it what is written later.
+    async fn write_ahead<T: Send + 'static>(
+        &self,
+        attempt: &'static str,
+        operation: impl FnOnce(&Connection) -> Result<T, Fail> + Send + 'static,
+    ) -> Result<T, Error> {
+        self.writer.write_ahead(attempt, operation).await
     }
 
     async fn read<T: Send + 'static>(

@@ -30,7 +30,7 @@ pub(super) fn whole(connection: &Connection, row: &Row<'_>) -> Result<AttestedNo
 
 /// All nodes, in the order of their first attestation.
 pub(super) fn all(connection: &Connection) -> Result<Vec<AttestedNode>, Fail> {
-    let mut selectors = OF_NODES.of_all(connection)?;
+    let mut selectors = OF_NODES.by_owner(connection)?;
     let mut statement = connection.prepare_cached(&format!("{SELECT} ORDER BY id"))?;
     let mut rows = statement.query([])?;
     let mut nodes = Vec::new();

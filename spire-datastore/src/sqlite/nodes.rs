@@ -11,7 +11,7 @@ use super::node_rows::{self, SELECT};
 use super::page::{Conditions, page};
 use super::selectors::OF_NODES;
 use super::{SqliteStore, entries, entry_rows};
-use crate::{Error, Nodes, Revision};
+use crate::{Change, Error, Nodes, Revision};
 
 /// The method whose agents get an entry of their own with each token.
 const JOIN_TOKEN: &str = "join_token";
@@ -22,7 +22,7 @@ fn changed(connection: &Connection, id: &SpiffeId) -> Result<Revision, Fail> {
     record(connection, Kind::Node, id.as_str(), Op::Put)
 }
 
-fn attest(connection: &Connection, mut node: AttestedNode) -> Result<Revision, Fail> {
+fn attest(connection: &Connection, mut node: AttestedNode) -> Result<(AttestedNode, Revision), Fail> {
     if node.is_banned() {
         return Err(Error::Invalid { cause: "attested node without a serial number".to_owned() }.into());
     }
@@ -41,7 +41,8 @@ fn attest(connection: &Connection, mut node: AttestedNode) -> Result<Revision, F
         number
     });
     node_rows::put(connection, number, &node)?;
-    changed(connection, &node.spiffe_id)
+    let revision = changed(connection, &node.spiffe_id)?;
+    Ok((node, revision))
 }
 
 fn renew(connection: &Connection, id: &SpiffeId, serial: String, not_after: Timestamp) -> Result<Revision, Fail> {
@@ -162,7 +163,11 @@ fn count(connection: &Connection, filter: &NodeFilter) -> Result<usize, Fail> {
 #[async_trait]
 impl Nodes for SqliteStore {
     async fn attest_node(&self, node: AttestedNode) -> Result<Revision, Error> {
-        self.write("attest node", move |connection| attest(connection, node)).await
+        let attest = move |connection: &Connection| attest(connection, node);
+        let attested = self.write_changing("attest node", attest, |(node, revision)| {
+            Some((*revision, Change::Node(node.spiffe_id.clone(), Some(node.clone()))))
+        });
+        Ok(attested.await?.1)
     }
 
     async fn renew_node(&self, id: &SpiffeId, serial: String, not_after: Timestamp) -> Result<Revision, Error> {

@@ -77,8 +77,13 @@ impl Table {
         Ok(rows.collect::<Result<_, _>>()?)
     }
 
-    /// Those of all.
-    pub(super) fn of_all(&self, connection: &Connection) -> Result<HashMap<i64, Vec<Selector>>, Fail> {
+    /// Reads those of all, by owner: owner, type and value.
+    pub(super) fn of_all(&self) -> &'static str {
+        self.of_all
+    }
+
+    /// Those of all, by owner.
+    pub(super) fn by_owner(&self, connection: &Connection) -> Result<HashMap<i64, Vec<Selector>>, Fail> {
         grouped(connection, self.of_all, |row| Ok(Selector { kind: row.get(1)?, value: row.get(2)? }))
     }
 

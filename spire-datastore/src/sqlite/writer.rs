@@ -4,14 +4,16 @@
 //! A simulated clock stands still meanwhile.
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 use tokio::sync::{oneshot, watch};
 
 use super::fail::Fail;
-use super::log;
-use crate::{Error, Revision};
+use super::tail::Tail;
+use super::{connection, log};
+use crate::{Change, Changes, Error, Revision};
 
 /// Most writes in one transaction.
 const MAX_BATCH: usize = 1024;
@@ -24,6 +26,9 @@ pub(super) struct Writer(Arc<Shared>);
 struct Shared {
     connection: Mutex<Connection>,
     queue: Mutex<Queue>,
+    /// Whether the connection syncs the disk with each commit. Looked at and changed by whoever holds the connection.
+    syncs: AtomicBool,
+    tail: Mutex<Tail>,
     revisions: watch::Sender<Revision>,
 }
 
@@ -46,8 +51,16 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 impl Writer {
     pub(super) fn new(connection: Connection) -> Result<Self, Fail> {
+        // An answered write is on disk, not merely safe from a killed process.
+        connection::sync_commits(&connection, true)?;
         let (revisions, _) = watch::channel(log::newest(&connection)?);
-        Ok(Self(Arc::new(Shared { connection: Mutex::new(connection), queue: Mutex::default(), revisions })))
+        Ok(Self(Arc::new(Shared {
+            connection: Mutex::new(connection),
+            queue: Mutex::default(),
+            syncs: AtomicBool::new(true),
+            tail: Mutex::default(),
+            revisions,
+        })))
     }
 
     /// Does `operation` in a transaction, and answers once that is on disk. If the caller goes away before its turn,
@@ -57,8 +70,39 @@ impl Writer {
         attempt: &'static str,
         operation: impl FnOnce(&Connection) -> Result<T, Fail> + Send + 'static,
     ) -> Result<T, Error> {
+        self.enqueue(attempt, true, operation, |_| None).await
+    }
+
+    /// [`Self::write`], but answers before that is on disk. The log of the database is written in order: whatever is
+    /// answered by [`Self::write`] later is on disk together with it, or neither is.
+    pub(super) async fn write_ahead<T: Send + 'static>(
+        &self,
+        attempt: &'static str,
+        operation: impl FnOnce(&Connection) -> Result<T, Fail> + Send + 'static,
+    ) -> Result<T, Error> {
+        self.enqueue(attempt, false, operation, |_| None).await
+    }
+
+    /// [`Self::write`], and tells those who follow the log what `changed` makes of the outcome: the only change that
+    /// `operation` has made.
+    pub(super) async fn write_changing<T: Send + 'static>(
+        &self,
+        attempt: &'static str,
+        operation: impl FnOnce(&Connection) -> Result<T, Fail> + Send + 'static,
+        changed: fn(&T) -> Option<(Revision, Change)>,
+    ) -> Result<T, Error> {
+        self.enqueue(attempt, true, operation, changed).await
+    }
+
+    async fn enqueue<T: Send + 'static>(
+        &self,
+        attempt: &'static str,
+        durable: bool,
+        operation: impl FnOnce(&Connection) -> Result<T, Fail> + Send + 'static,
+        changed: fn(&T) -> Option<(Revision, Change)>,
+    ) -> Result<T, Error> {
         let (reply, answer) = oneshot::channel();
-        let job = Pending { attempt, operation: Some(operation), outcome: None, reply };
+        let job = Pending { attempt, durable, operation: Some(operation), changed, outcome: None, reply };
         let idle = {
             let mut queue = lock(&self.0.queue);
             queue.waiting.push_back(Box::new(job));
@@ -76,6 +120,11 @@ impl Writer {
         operation(&lock(&self.0.connection))
     }
 
+    /// What has changed since a revision, where it is known without asking the database; given once.
+    pub(super) fn take_changes_since(&self, revision: Revision) -> Option<Changes> {
+        lock(&self.0.tail).take_since(revision)
+    }
+
     pub(super) fn revisions(&self) -> watch::Receiver<Revision> {
         self.0.revisions.subscribe()
     }
@@ -90,8 +139,9 @@ struct Shift {
 impl Shift {
     fn work(mut self) {
         while let Some(mut batch) = self.next_batch() {
-            let committed = commit(&mut lock(&self.shared.connection), &mut batch);
+            let committed = self.commit(&mut batch);
             if let Ok(revision) = committed {
+                lock(&self.shared.tail).extend(batch.iter().filter_map(|job| job.change()));
                 self.shared.revisions.send_if_modified(|newest| {
                     let newer = revision > *newest;
                     *newest = revision.max(*newest);
@@ -102,6 +152,16 @@ impl Shift {
                 job.answer(committed.as_ref().err());
             }
         }
+    }
+
+    fn commit(&self, batch: &mut [Box<dyn Job>]) -> Result<Revision, Error> {
+        let mut connection = lock(&self.shared.connection);
+        let durable = batch.iter().any(|job| job.is_durable());
+        if self.shared.syncs.load(Ordering::Relaxed) != durable {
+            connection::sync_commits(&connection, durable).map_err(|fail| fail.during("commit"))?;
+            self.shared.syncs.store(durable, Ordering::Relaxed);
+        }
+        commit(&mut connection, batch)
     }
 
     fn next_batch(&mut self) -> Option<Vec<Box<dyn Job>>> {
@@ -167,6 +227,10 @@ fn run_apart(tx: &Transaction<'_>, job: &mut dyn Job) -> Result<(), Error> {
 
 /// A write that waits.
 trait Job: Send {
+    /// Whether its caller is answered only once it is on disk.
+    fn is_durable(&self) -> bool;
+    /// What it has changed, as far as it tells; asked once it is committed.
+    fn change(&self) -> Option<(Revision, Change)>;
     /// Does it; what it fails with.
     fn run(&mut self, connection: &Connection) -> Result<(), Error>;
     /// Tells its caller, `failure` being that of the commit.
@@ -175,12 +239,22 @@ trait Job: Send {
 
 struct Pending<T, F> {
     attempt: &'static str,
+    durable: bool,
     operation: Option<F>,
+    changed: fn(&T) -> Option<(Revision, Change)>,
     outcome: Option<Result<T, Error>>,
     reply: oneshot::Sender<Result<T, Error>>,
 }
 
 impl<T: Send, F: FnOnce(&Connection) -> Result<T, Fail> + Send> Job for Pending<T, F> {
+    fn is_durable(&self) -> bool {
+        self.durable
+    }
+
+    fn change(&self) -> Option<(Revision, Change)> {
+        self.outcome.as_ref().and_then(|outcome| outcome.as_ref().ok()).and_then(self.changed)
+    }
+
     fn run(&mut self, connection: &Connection) -> Result<(), Error> {
         if self.reply.is_closed() {
             return Err(Error::Closed);
@@ -252,6 +326,26 @@ mod tests {
         }
         assert_eq!(first.await, Ok(Revision(1)));
         assert_eq!(change(&writer, "3".into()).await, Ok(Revision(2)));
+    }
+
+    #[tokio::test]
+    async fn only_what_must_be_on_disk_syncs_it() {
+        let writer = writer();
+        let syncs = || {
+            let level =
+                |connection: &Connection| Ok(connection.pragma_query_value(None, "synchronous", |row| row.get(0))?);
+            writer.read::<i64>(level).unwrap()
+        };
+        let ahead = || writer.write_ahead("change", |connection| record(connection, Kind::Entry, "1", Op::Put));
+        assert_eq!((ahead().await, syncs()), (Ok(Revision(1)), 1));
+        assert_eq!((change(&writer, "2".into()).await, syncs()), (Ok(Revision(2)), 2));
+        let (mut first, mut second) = (Box::pin(ahead()), Box::pin(change(&writer, "4".into())));
+        {
+            // Both are in one commit, which waits for the connection; the shift may have taken the first already.
+            let _held = lock(&writer.0.connection);
+            assert!((&mut first).now_or_never().is_none() && (&mut second).now_or_never().is_none());
+        }
+        assert_eq!((first.await, second.await, syncs()), (Ok(Revision(3)), Ok(Revision(4)), 2));
     }
 
     #[tokio::test]

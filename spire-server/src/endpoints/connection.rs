@@ -13,33 +13,40 @@ use workload_api::server::Authority;
 use crate::caller::Caller;
 
 /// A connection that the gRPC server reads until its peer is done, or the server is out of patience.
-pub(crate) struct Connection<S> {
-    stream: S,
+///
+/// Of one type whatever it runs over, so that HTTP/2 is compiled once.
+pub(crate) struct Connection {
+    stream: Box<dyn Stream>,
     caller: Caller,
     authority: Option<Authority>,
     cut: Pin<Box<WaitForCancellationFutureOwned>>,
 }
 
-impl<S> Connection<S> {
+/// What a connection may run over.
+pub(crate) trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
+
+impl Connection {
     /// Over `stream`, until `cut`.
-    pub(crate) fn new(stream: S, caller: Caller, cut: CancellationToken) -> Self {
-        Self { stream, caller, authority: None, cut: Box::pin(cut.cancelled_owned()) }
+    pub(crate) fn new(stream: impl Stream + 'static, caller: Caller, cut: CancellationToken) -> Self {
+        Self { stream: Box::new(stream), caller, authority: None, cut: Box::pin(cut.cancelled_owned()) }
     }
 
     /// Over a Unix socket, whose clients may name the host by the socket's path.
-    pub(crate) fn unix(stream: S, caller: Caller, cut: CancellationToken) -> Self {
+    pub(crate) fn unix(stream: impl Stream + 'static, caller: Caller, cut: CancellationToken) -> Self {
         Self { authority: Some(Authority::new()), ..Self::new(stream, caller, cut) }
     }
 }
 
-impl<S> std::fmt::Debug for Connection<S> {
+impl std::fmt::Debug for Connection {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Connection").field("caller", &self.caller).finish_non_exhaustive()
     }
 }
 
 /// Every request on the connection has the [`Caller`] in its extensions.
-impl<S> Connected for Connection<S> {
+impl Connected for Connection {
     type ConnectInfo = Caller;
 
     fn connect_info(&self) -> Caller {
@@ -47,7 +54,7 @@ impl<S> Connected for Connection<S> {
     }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Connection<S> {
+impl AsyncRead for Connection {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         if self.cut.as_mut().poll(cx).is_ready() {
             return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
@@ -61,7 +68,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Connection<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Connection<S> {
+impl AsyncWrite for Connection {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.stream).poll_write(cx, buf)
     }
@@ -72,5 +79,18 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Connection<S> {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+
+    // Head and body of an answer leave together.
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write_vectored(cx, slices)
     }
 }

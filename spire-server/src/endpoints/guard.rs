@@ -79,7 +79,7 @@ impl Guard {
                 return Some(Role::Admin);
             }
             if entry.downstream && allowed.downstream {
-                role = Some(Role::Downstream(Box::new(entry.as_ref().clone())));
+                role = Some(Role::Downstream(Box::new(entry)));
             }
         }
         role

@@ -16,9 +16,6 @@ use super::connection::Connection;
 use crate::caller::Caller;
 use crate::error::Error;
 
-/// A connection whose handshake is done.
-pub(crate) type TlsConnection = Connection<TlsStream<TcpStream>>;
-
 /// A peer that has not finished its handshake by then is dropped.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
 /// Handshakes under way at once; further peers wait in the kernel's queue.
@@ -43,7 +40,7 @@ pub(crate) async fn accept(
     tls: Arc<rustls::ServerConfig>,
     shutdown: CancellationToken,
     cut: CancellationToken,
-    ready: mpsc::Sender<io::Result<TlsConnection>>,
+    ready: mpsc::Sender<io::Result<Connection>>,
 ) {
     let acceptor = TlsAcceptor::from(tls);
     let permits = Arc::new(Semaphore::new(MAX_HANDSHAKES));
@@ -86,7 +83,7 @@ pub(crate) async fn accept(
 }
 
 /// Where the two meet: how many connections may wait for the gRPC server.
-pub(crate) fn ready_queue() -> (mpsc::Sender<io::Result<TlsConnection>>, mpsc::Receiver<io::Result<TlsConnection>>) {
+pub(crate) fn ready_queue() -> (mpsc::Sender<io::Result<Connection>>, mpsc::Receiver<io::Result<Connection>>) {
     mpsc::channel(READY_CONNECTIONS)
 }
 

@@ -54,7 +54,7 @@ impl UdsListener {
     }
 
     /// Waits for the next administrator, whose connection ends with `cut`.
-    pub(crate) async fn accept(&self, cut: &CancellationToken) -> io::Result<Connection<UnixStream>> {
+    pub(crate) async fn accept(&self, cut: &CancellationToken) -> io::Result<Connection> {
         let (stream, _) = self.listener.accept().await?;
         let peer = stream.peer_cred().ok();
         let caller = Caller::Local {

@@ -1,6 +1,6 @@
 //! The newest index, kept so by the store's log.
 
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -10,7 +10,7 @@ use spire_api::status::{code, code_name};
 use spire_datastore::{Changes, DataStore, Error};
 use spire_runtime::Clock;
 use spire_runtime::telemetry::Metrics;
-use spire_types::Revision;
+use spire_types::{RegistrationEntry, Revision};
 use tokio::sync::{Mutex, watch};
 
 use super::history::{History, Step, Touched};
@@ -39,7 +39,7 @@ impl EntryCache {
     /// # Errors
     /// When the store fails.
     pub async fn load(store: Arc<dyn DataStore>, trust_domain: TrustDomain) -> Result<Self, Error> {
-        let index = EntryIndex::from_snapshot(trust_domain.clone(), store.snapshot().await?);
+        let index = read_index(store.as_ref(), trust_domain.clone()).await?;
         let (revisions, _) = watch::channel(index.revision());
         let current = ArcSwap::from_pointee(index);
         let history = SyncMutex::default();
@@ -90,7 +90,7 @@ impl EntryCache {
     /// When the store fails; the index stays as it was.
     pub async fn refresh(&self) -> Result<Revision, Error> {
         let _alone = self.refreshing.lock().await;
-        self.take_in_counted().await
+        self.take_in_counted(None).await
     }
 
     /// Returns once the index shows `revision`, the answer to a write: whoever wrote finds what they wrote.
@@ -103,14 +103,14 @@ impl EntryCache {
         }
         let _alone = self.refreshing.lock().await;
         if self.current.load().revision() < revision {
-            self.take_in_counted().await?;
+            self.take_in_counted(Some(revision)).await?;
         }
         Ok(())
     }
 
-    async fn take_in_counted(&self) -> Result<Revision, Error> {
+    async fn take_in_counted(&self, wanted: Option<Revision>) -> Result<Revision, Error> {
         let failure = |err: &Error| code_name(code(err.kind()));
-        let revision = self.metrics.timed(&["entry", "cache", "reload"], &[], failure, self.take_in()).await?;
+        let revision = self.metrics.timed(&["entry", "cache", "reload"], &[], failure, self.take_in(wanted)).await?;
         if self.metrics.is_enabled() {
             let index = self.current.load();
             let gauge = |key: &[&str], count: usize| {
@@ -122,9 +122,22 @@ impl EntryCache {
         Ok(revision)
     }
 
-    async fn take_in(&self) -> Result<Revision, Error> {
+    /// What is known without asking the store may do where a revision is wanted.
+    async fn take_in(&self, wanted: Option<Revision>) -> Result<Revision, Error> {
         let before = self.current.load_full();
-        let (after, touched) = match self.store.changes_since(before.revision()).await? {
+        if let Some(wanted) = wanted
+            && let Some(changes) = self.store.recent_changes(before.revision())
+            && self.take(before, changes).await? >= wanted
+        {
+            return Ok(wanted);
+        }
+        let before = self.current.load_full();
+        let changes = self.store.changes_since(before.revision()).await?;
+        self.take(before, changes).await
+    }
+
+    async fn take(&self, before: Arc<EntryIndex>, changes: Changes) -> Result<Revision, Error> {
+        let (after, touched) = match changes {
             Changes::Since(revision, _) if revision == before.revision() => return Ok(revision),
             Changes::Since(revision, changes) => {
                 // Who has been touched can only be told while the changes are still at hand.
@@ -133,8 +146,8 @@ impl EntryCache {
                 (after, touched)
             }
             Changes::TooOld => {
-                let snapshot = self.store.snapshot().await?;
-                (EntryIndex::from_snapshot(self.trust_domain.clone(), snapshot), Touched::Everything)
+                let index = read_index(self.store.as_ref(), self.trust_domain.clone()).await?;
+                (index, Touched::Everything)
             }
         };
         let revision = after.revision();
@@ -149,17 +162,71 @@ impl EntryCache {
     /// another one writes to the same store after `interval` at the latest.
     pub async fn follow(&self, clock: &dyn Clock, interval: Duration) {
         let mut committed = self.store.revisions();
+        let mut outcome = self.refresh().await.map(drop);
         loop {
-            committed.mark_unchanged();
-            if let Err(err) = self.refresh().await {
+            if let Err(err) = outcome {
                 tracing::warn!(%err, "Failed to refresh the entry cache, will retry");
                 clock.sleep(RETRY).await;
+                outcome = self.refresh().await.map(drop);
                 continue;
             }
-            tokio::select! {
-                changed = committed.changed() => if changed.is_err() { return },
-                () = clock.sleep(interval) => {}
-            }
+            outcome = tokio::select! {
+                changed = committed.changed() => {
+                    if changed.is_err() {
+                        return;
+                    }
+                    // Whoever wrote it has taken it in, as a rule.
+                    let revision = *committed.borrow_and_update();
+                    self.reach(revision).await
+                }
+                () = clock.sleep(interval) => self.refresh().await.map(drop),
+            };
         }
+    }
+}
+
+/// Entries that are on their way from the store into an index.
+const CHUNK: usize = 512;
+const CHUNKS: usize = 4;
+
+/// Puts the index together while the store is still reading.
+async fn read_index(store: &dyn DataStore, trust_domain: TrustDomain) -> Result<EntryIndex, Error> {
+    let (chunks, received) = mpsc::sync_channel::<Vec<RegistrationEntry>>(CHUNKS);
+    let building = tokio::task::spawn_blocking(move || {
+        let mut index = EntryIndex::new(trust_domain);
+        for entry in received.into_iter().flatten() {
+            index.insert_entry(entry);
+        }
+        index
+    });
+    let mut sender = ChunkSender { chunk: Vec::with_capacity(CHUNK), chunks };
+    let rest = store.read_all(Box::new(move |entry| sender.push(entry))).await?;
+    Ok(building.await.map_err(|_| Error::Closed)?.completed(rest))
+}
+
+/// Hands entries on by the chunk, and what is left at its end.
+struct ChunkSender {
+    chunk: Vec<RegistrationEntry>,
+    chunks: mpsc::SyncSender<Vec<RegistrationEntry>>,
+}
+
+impl ChunkSender {
+    fn push(&mut self, entry: RegistrationEntry) {
+        self.chunk.push(entry);
+        if self.chunk.len() == CHUNK {
+            self.send();
+        }
+    }
+
+    fn send(&mut self) {
+        let full = std::mem::replace(&mut self.chunk, Vec::with_capacity(CHUNK));
+        // Whoever builds ends only when it is given up, and then nobody waits for the index.
+        let _ = self.chunks.send(full);
+    }
+}
+
+impl Drop for ChunkSender {
+    fn drop(&mut self) {
+        self.send();
     }
 }

@@ -3,14 +3,15 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use spiffe_core::{Bundle, SpiffeId, Timestamp, TrustDomain};
+use spiffe_core::{Bundle, SpiffeId, Timestamp, TrustDomain, Ttl};
 use spire_datastore::{Change, Snapshot};
 use spire_types::{AttestedNode, EntryId, FederationRelationship, RegistrationEntry, Revision};
 
 use super::aliases::Aliases;
+use super::packed::Packed;
 use super::trie::TrieMap;
 
-type Group = TrieMap<EntryId, Arc<RegistrationEntry>>;
+type Group = TrieMap<EntryId, Arc<Packed>>;
 
 /// Path of the parent of node aliases.
 const SERVER_PATH: &str = "/spire/server";
@@ -24,7 +25,7 @@ pub struct EntryIndex {
     revision: Revision,
     entries: Group,
     by_parent: TrieMap<SpiffeId, Group>,
-    by_spiffe_id: TrieMap<SpiffeId, Group>,
+    by_spiffe_id: TrieMap<SpiffeId, Few>,
     aliases: Aliases,
     nodes: TrieMap<SpiffeId, Arc<AttestedNode>>,
     bundles: TrieMap<TrustDomain, Arc<Bundle>>,
@@ -50,22 +51,27 @@ impl EntryIndex {
 
     /// The index of everything that a store holds.
     #[must_use]
-    pub fn from_snapshot(trust_domain: TrustDomain, snapshot: Snapshot) -> Self {
+    pub fn from_snapshot(trust_domain: TrustDomain, mut snapshot: Snapshot) -> Self {
         let mut index = Self::new(trust_domain);
-        for entry in snapshot.entries {
+        for entry in std::mem::take(&mut snapshot.entries) {
             index.insert_entry(entry);
         }
+        index.completed(snapshot)
+    }
+
+    /// With what belongs beside entries, at the snapshot's revision.
+    pub(super) fn completed(mut self, snapshot: Snapshot) -> Self {
         for node in snapshot.nodes {
-            index.nodes.insert(node.spiffe_id.clone(), Arc::new(node));
+            self.nodes.insert(node.spiffe_id.clone(), Arc::new(node));
         }
         for bundle in snapshot.bundles {
-            index.bundles.insert(bundle.trust_domain.clone(), Arc::new(bundle));
+            self.bundles.insert(bundle.trust_domain.clone(), Arc::new(bundle));
         }
         for relationship in snapshot.relationships {
-            index.relationships.insert(relationship.trust_domain.clone(), Arc::new(relationship));
+            self.relationships.insert(relationship.trust_domain.clone(), Arc::new(relationship));
         }
-        index.revision = snapshot.revision;
-        index
+        self.revision = snapshot.revision;
+        self
     }
 
     /// The index after `changes`, at `revision`. Costs what the changes cost, however large the registry.
@@ -89,30 +95,37 @@ impl EntryIndex {
         index
     }
 
-    fn insert_entry(&mut self, entry: RegistrationEntry) {
-        let entry = Arc::new(entry);
-        let Some(id) = &entry.id else { return };
+    pub(super) fn insert_entry(&mut self, entry: RegistrationEntry) {
         if !entry.spiffe_id.is_member_of(&self.trust_domain) || !entry.parent_id.is_member_of(&self.trust_domain) {
             return;
         }
-        let add = |group: &mut Group| drop(group.insert(id.clone(), Arc::clone(&entry)));
-        self.by_parent.alter(&entry.parent_id, add, TrieMap::is_empty);
-        self.by_spiffe_id.alter(&entry.spiffe_id, add, TrieMap::is_empty);
-        if self.is_alias(&entry) {
-            self.aliases.insert(id, &entry);
+        let alias = self.is_server(&entry.parent_id).then(|| Arc::new(entry.clone()));
+        let Some(mut entry) = Packed::new(entry) else { return };
+        // Siblings share their parent's name.
+        if let Some(parent) = self.by_parent.key(&entry.parent_id) {
+            entry.parent_id = parent.clone();
         }
-        self.entries.insert(id.clone(), entry);
+        let entry = Arc::new(entry);
+        let add = |group: &mut Group| drop(group.insert(entry.id.clone(), Arc::clone(&entry)));
+        self.by_parent.alter(&entry.parent_id, add, TrieMap::is_empty);
+        self.by_spiffe_id.alter(&entry.spiffe_id, |few| few.add(Arc::clone(&entry)), Few::is_empty);
+        if let Some(alias) = alias {
+            self.aliases.insert(&entry.id, &alias);
+        }
+        self.entries.insert(entry.id.clone(), entry);
     }
 
     fn remove_entry(&mut self, id: &EntryId) {
         let Some(entry) = self.entries.remove(id) else { return };
         let take = |group: &mut Group| drop(group.remove(id));
         self.by_parent.alter(&entry.parent_id, take, TrieMap::is_empty);
-        self.by_spiffe_id.alter(&entry.spiffe_id, take, TrieMap::is_empty);
-        self.aliases.remove(id, &entry);
+        self.by_spiffe_id.alter(&entry.spiffe_id, |few| few.take(id), Few::is_empty);
+        if self.is_alias(&entry) {
+            self.aliases.remove(id, &entry.unpack());
+        }
     }
 
-    fn is_alias(&self, entry: &RegistrationEntry) -> bool {
+    fn is_alias(&self, entry: &Packed) -> bool {
         self.is_server(&entry.parent_id)
     }
 
@@ -153,7 +166,23 @@ impl EntryIndex {
     /// parent is the identity of one found.
     #[must_use]
     pub fn authorized(&self, agent: &SpiffeId, now: Timestamp) -> Vec<Arc<RegistrationEntry>> {
-        let mut parents = self.names(agent, now);
+        self.authorized_until(agent, now).0
+    }
+
+    /// [`Self::authorized`], and from when on it says something else by time alone; `None` where it never does.
+    #[must_use]
+    pub fn authorized_until(
+        &self,
+        agent: &SpiffeId,
+        now: Timestamp,
+    ) -> (Vec<Arc<RegistrationEntry>>, Option<Timestamp>) {
+        let (found, until) = self.find_authorized(agent, now);
+        (found.into_iter().map(|entry| Arc::new(entry.unpack())).collect(), until)
+    }
+
+    /// [`Self::authorized_until`], packed.
+    pub(super) fn find_authorized(&self, agent: &SpiffeId, now: Timestamp) -> (Vec<&Arc<Packed>>, Option<Timestamp>) {
+        let (mut parents, mut until) = self.names(agent, now);
         // Each entry has one parent, so it is found once if no parent is asked twice.
         let mut asked = HashSet::new();
         let mut found = Vec::new();
@@ -163,59 +192,64 @@ impl EntryIndex {
                 continue;
             }
             for entry in self.by_parent.get(parent).into_iter().flat_map(TrieMap::values) {
-                if !has_ended(entry, now) {
+                if !entry.has_ended(now) {
+                    until = earlier(until, entry.gone_from());
                     parents.push(&entry.spiffe_id);
-                    found.push(Arc::clone(entry));
+                    found.push(entry);
                 }
             }
         }
-        found
+        (found, until)
     }
 
     /// The entry of that ID, if the agent may get it: what [`Self::authorized`] says, without going through all.
     #[must_use]
     pub fn authorized_entry(&self, agent: &SpiffeId, id: &EntryId, now: Timestamp) -> Option<Arc<RegistrationEntry>> {
+        self.find_authorized_entry(agent, id, now).map(|entry| Arc::new(entry.unpack()))
+    }
+
+    /// [`Self::authorized_entry`], packed.
+    pub(super) fn find_authorized_entry(&self, agent: &SpiffeId, id: &EntryId, now: Timestamp) -> Option<&Arc<Packed>> {
         let entry = self.entries.get(id)?;
-        let names: HashSet<&SpiffeId> = self.names(agent, now).into_iter().collect();
+        let names: HashSet<&SpiffeId> = self.names(agent, now).0.into_iter().collect();
         let mut asked = HashSet::new();
         let mut ancestors = vec![entry];
         while let Some(ancestor) = ancestors.pop() {
             let parent = &ancestor.parent_id;
-            if has_ended(ancestor, now) || self.is_server(parent) {
+            if ancestor.has_ended(now) || self.is_server(parent) {
                 continue;
             }
             if names.contains(parent) {
-                return Some(Arc::clone(entry));
+                return Some(entry);
             }
             if asked.insert(parent) {
-                ancestors.extend(self.by_spiffe_id.get(parent).into_iter().flat_map(TrieMap::values));
+                ancestors.extend(self.by_spiffe_id.get(parent).map(Few::as_slice).unwrap_or_default());
             }
         }
         None
     }
 
-    /// The agent's ID and those that its aliases give it.
-    fn names<'a>(&'a self, agent: &'a SpiffeId, now: Timestamp) -> Vec<&'a SpiffeId> {
-        let mut names = vec![agent];
+    /// The agent's ID and those that its aliases give it, and from when on time alone makes them others.
+    fn names<'a>(&'a self, agent: &'a SpiffeId, now: Timestamp) -> (Vec<&'a SpiffeId>, Option<Timestamp>) {
+        let (mut names, mut until) = (vec![agent], None);
         let node = self.nodes.get(agent).filter(|node| !node.is_banned() && node.not_after > now);
         if let Some(node) = node {
-            let aliases = self.aliases.of(&node.selectors).into_iter();
-            names.extend(aliases.filter(|alias| !has_ended(alias, now)).map(|alias| &alias.spiffe_id));
+            until = Some(node.not_after);
+            for alias in self.aliases.of(&node.selectors) {
+                if alias.expires_at.is_none_or(|end| end >= now) {
+                    until = earlier(until, alias.expires_at.map(|end| end + Ttl::from_secs(1)));
+                    names.push(&alias.spiffe_id);
+                }
+            }
         }
-        names
-    }
-
-    /// The entry of that ID, whoever may get it.
-    #[must_use]
-    pub fn entry(&self, id: &EntryId) -> Option<&Arc<RegistrationEntry>> {
-        self.entries.get(id)
+        (names, until)
     }
 
     /// The entries that give that identity and have not ended, in no order: they say whether it administers the server
     /// or is a downstream one.
-    pub fn entries_of(&self, id: &SpiffeId, now: Timestamp) -> impl Iterator<Item = &Arc<RegistrationEntry>> {
-        let group = self.by_spiffe_id.get(id).into_iter().flat_map(TrieMap::values);
-        group.filter(move |entry| !has_ended(entry, now))
+    pub fn entries_of(&self, id: &SpiffeId, now: Timestamp) -> impl Iterator<Item = RegistrationEntry> {
+        let group = self.by_spiffe_id.get(id).map(Few::as_slice).unwrap_or_default().iter();
+        group.filter(move |entry| !entry.has_ended(now)).map(|entry| entry.unpack())
     }
 
     /// The agent on record under that ID.
@@ -241,13 +275,61 @@ impl EntryIndex {
     }
 }
 
-fn has_ended(entry: &RegistrationEntry, now: Timestamp) -> bool {
-    entry.expires_at.is_some_and(|end| end < now)
+fn earlier(one: Option<Timestamp>, other: Option<Timestamp>) -> Option<Timestamp> {
+    one.into_iter().chain(other).min()
 }
 
 fn put<K: std::hash::Hash + Eq + Clone, V>(map: &mut TrieMap<K, Arc<V>>, key: K, value: Option<V>) {
     match value {
         Some(value) => drop(map.insert(key, Arc::new(value))),
         None => drop(map.remove(&key)),
+    }
+}
+
+/// Entries with one identity: nearly always one.
+#[derive(Clone, Debug, Default)]
+enum Few {
+    #[default]
+    None,
+    One(Arc<Packed>),
+    Many(Arc<Vec<Arc<Packed>>>),
+}
+
+impl Few {
+    fn add(&mut self, entry: Arc<Packed>) {
+        *self = match std::mem::take(self) {
+            Self::None => Self::One(entry),
+            Self::One(first) => Self::Many(Arc::new(vec![first, entry])),
+            Self::Many(mut entries) => {
+                Arc::make_mut(&mut entries).push(entry);
+                Self::Many(entries)
+            }
+        };
+    }
+
+    fn take(&mut self, id: &EntryId) {
+        match self {
+            Self::One(entry) if entry.id == *id => *self = Self::None,
+            Self::Many(entries) => {
+                let entries = Arc::make_mut(entries);
+                entries.retain(|entry| entry.id != *id);
+                if let [only] = entries.as_slice() {
+                    *self = Self::One(Arc::clone(only));
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn as_slice(&self) -> &[Arc<Packed>] {
+        match self {
+            Self::None => &[],
+            Self::One(entry) => std::slice::from_ref(entry),
+            Self::Many(entries) => entries,
+        }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.as_slice().is_empty()
     }
 }

@@ -259,6 +259,30 @@ proptest! {
     }
 }
 
+proptest! {
+    #[test]
+    fn what_an_agent_gets_stays_the_same_until_the_time_that_is_told(
+        entries in proptest::collection::vec((some_entry(), proptest::option::of(0_u64..5)), 0..20),
+        nodes in proptest::collection::vec((some_node(), 0_u64..5), 0..3),
+    ) {
+        let entries = entries.into_iter().map(|(mut entry, end)| {
+            entry.expires_at = end.map(|end| NOW + Ttl::from_secs(end)).or(entry.expires_at);
+            put(entry)
+        });
+        let nodes = nodes.into_iter().map(|(node, end)| known(AttestedNode { not_after: NOW + Ttl::from_secs(end), ..node }));
+        let index = index(entries.chain(nodes).collect());
+        let given = |now| {
+            let given = index.authorized(&id("/agent1"), now);
+            given.iter().map(|entry| entry.id.as_ref().unwrap().to_string()).collect::<BTreeSet<_>>()
+        };
+        let (_, until) = index.authorized_until(&id("/agent1"), NOW);
+        prop_assert!(until.is_none_or(|until| until > NOW));
+        for later in (0..7).map(|seconds| NOW + Ttl::from_secs(seconds)) {
+            prop_assert!(until.is_some_and(|until| until <= later) || given(later) == given(NOW));
+        }
+    }
+}
+
 /// What an agent makes of what it is told.
 #[derive(Default)]
 struct Told(BTreeMap<String, Arc<RegistrationEntry>>);

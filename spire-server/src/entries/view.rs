@@ -8,13 +8,14 @@ use spire_types::{EntryId, RegistrationEntry, Revision};
 
 use super::EntryIndex;
 use super::history::{Step, Touched};
+use super::packed::Packed;
 
 /// What one agent has been told.
 #[derive(Debug)]
 pub struct View {
     agent: SpiffeId,
     revision: Revision,
-    entries: HashMap<EntryId, Arc<RegistrationEntry>>,
+    entries: HashMap<EntryId, Arc<Packed>>,
     bundles: HashMap<TrustDomain, Arc<Bundle>>,
 }
 
@@ -80,12 +81,11 @@ impl View {
     pub fn compare_all(&mut self, index: &EntryIndex, now: Timestamp) -> Delta {
         let mut delta = Delta::default();
         let mut gone = std::mem::take(&mut self.entries);
-        for entry in index.authorized(&self.agent, now) {
-            let Some(id) = entry.id.clone() else { continue };
-            if gone.remove(&id).is_none_or(|told| !same(&told, &entry)) {
-                delta.entries.push(Arc::clone(&entry));
+        for entry in index.find_authorized(&self.agent, now).0 {
+            if gone.remove(&entry.id).is_none_or(|told| !same(&told, entry)) {
+                delta.entries.push(Arc::new(entry.unpack()));
             }
-            self.entries.insert(id, entry);
+            self.entries.insert(entry.id.clone(), Arc::clone(entry));
         }
         delta.removed_entries.extend(gone.into_keys());
         self.compare_bundles(index, &mut delta);
@@ -122,11 +122,11 @@ impl View {
     }
 
     fn compare_entry(&mut self, id: &EntryId, index: &EntryIndex, now: Timestamp, delta: &mut Delta) {
-        match index.authorized_entry(&self.agent, id, now) {
+        match index.find_authorized_entry(&self.agent, id, now) {
             Some(entry) => {
-                let told = self.entries.insert(id.clone(), Arc::clone(&entry));
-                if told.is_none_or(|told| !same(&told, &entry)) {
-                    delta.entries.push(entry);
+                let told = self.entries.insert(id.clone(), Arc::clone(entry));
+                if told.is_none_or(|told| !same(&told, entry)) {
+                    delta.entries.push(Arc::new(entry.unpack()));
                 }
             }
             None => {
@@ -141,7 +141,7 @@ impl View {
     fn compare_bundles(&mut self, index: &EntryIndex, delta: &mut Delta) {
         let mut gone = std::mem::take(&mut self.bundles);
         let own = self.agent.trust_domain();
-        for name in self.entries.values().flat_map(|entry| &entry.federates_with).chain([&own]) {
+        for name in self.entries.values().flat_map(|entry| entry.federates_with.iter()).chain([&own]) {
             let Some(bundle) = index.bundle(name).filter(|_| !self.bundles.contains_key(name)) else { continue };
             if gone.remove(name).is_none_or(|told| !same(&told, bundle)) {
                 delta.bundles.push(Arc::clone(bundle));
