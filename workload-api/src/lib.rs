@@ -17,6 +17,7 @@ pub mod tls;
 
 mod address;
 mod claims;
+mod codec;
 mod context;
 mod error;
 mod validate;

@@ -218,10 +218,12 @@ impl Denials {
             };
             self.log_selectors.iter().any(begins)
         };
+        // As a rule none are to be shown, and then none are written out.
+        let shown = selectors.iter().filter(|_| !self.log_selectors.is_empty()).filter(shown);
         Denial {
             pid: pid(caller),
             method: caller.method(),
-            selectors: listed(selectors.iter().filter(shown)),
+            selectors: listed(shown),
             is_quiet: is_this_process(caller),
         }
     }

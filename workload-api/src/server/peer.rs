@@ -1,7 +1,7 @@
 //! Who is at the other end of a connection.
 //!
-//! A process is known by its number, and numbers are used again. So the process is taken hold of when it connects: a
-//! pidfd, and the time it started. Whoever has looked at it by its number asks [`Process::check`] afterwards.
+//! A process is known by its number, and numbers are used again. So the process is taken hold of when it connects: by a
+//! pidfd, or where there is none by the time it started. Whoever has looked at it by its number asks [`Process::check`] afterwards.
 
 use std::fmt;
 use std::io;
@@ -60,9 +60,16 @@ pub struct Process {
     pid: Pid,
     uid: u32,
     gid: u32,
-    started: u64,
-    /// `None` on kernels or in sandboxes without pidfds: the start time alone must do.
-    pidfd: Option<OwnedFd>,
+    hold: Hold,
+}
+
+/// What tells a process from others that get its number later.
+enum Hold {
+    /// As long as the process that it holds lives, nobody else gets its number.
+    Pidfd(OwnedFd),
+    /// On kernels or in sandboxes without pidfds: whoever has the number now must have started then, in clock ticks since
+    /// boot.
+    Started(u64),
 }
 
 impl Process {
@@ -80,15 +87,12 @@ impl Process {
     /// Takes hold of `pid`, which had these credentials when it connected.
     fn hold(pid: Pid, uid: u32, gid: u32) -> Result<Self, PeerError> {
         let gone = || PeerError::Gone { pid: pid.as_raw_pid() };
-        let pidfd = match pidfd_open(pid, PidfdFlags::empty()) {
-            Ok(pidfd) => Some(pidfd),
+        let hold = match pidfd_open(pid, PidfdFlags::empty()) {
+            Ok(pidfd) => Hold::Pidfd(pidfd),
             Err(rustix::io::Errno::SRCH) => return Err(gone()),
-            Err(_) => None,
+            Err(_) => Hold::Started(start_time(pid).map_err(|_| gone())?),
         };
-        // The order matters: the start time must be of the process that the pidfd holds, or of a later one, which the
-        // pidfd then shows as gone.
-        let started = start_time(pid).map_err(|_| gone())?;
-        let process = Self { pid, uid, gid, started, pidfd };
+        let process = Self { pid, uid, gid, hold };
         process.check()?;
         Ok(process)
     }
@@ -118,11 +122,9 @@ impl Process {
     /// [`PeerError::Gone`], [`PeerError::ChangedUser`].
     pub fn check(&self) -> Result<(), PeerError> {
         let gone = || PeerError::Gone { pid: self.pid() };
-        // As long as the process that the pidfd holds lives, nobody else gets its number; without one, whoever has the
-        // number now must have started when the process did.
-        let is_gone = match &self.pidfd {
-            Some(pidfd) => has_exited(pidfd),
-            None => start_time(self.pid).map_err(|_| gone())? != self.started,
+        let is_gone = match &self.hold {
+            Hold::Pidfd(pidfd) => has_exited(pidfd),
+            Hold::Started(started) => start_time(self.pid).map_err(|_| gone())? != *started,
         };
         if is_gone {
             return Err(gone());
@@ -237,12 +239,15 @@ mod tests {
         let mut child = sleeper();
         let process = hold(std::process::id()).unwrap();
         // As if the child had ended and this process had got its number.
-        let reused = Process { started: process.started + 1, pidfd: None, ..hold(std::process::id()).unwrap() };
+        let started = Hold::Started(start_time(process.pid).unwrap());
+        Process { hold: started, ..hold(std::process::id()).unwrap() }.check().unwrap();
+        let another = Hold::Started(start_time(process.pid).unwrap() + 1);
+        let reused = Process { hold: another, ..hold(std::process::id()).unwrap() };
         assert!(matches!(reused.check(), Err(PeerError::Gone { .. })));
         let ended = hold(child.id()).unwrap();
         child.kill().unwrap();
         child.wait().unwrap();
-        let reused = Process { pidfd: ended.pidfd, ..process };
+        let reused = Process { hold: ended.hold, ..process };
         assert!(matches!(reused.check(), Err(PeerError::Gone { .. })));
     }
 
