@@ -4,7 +4,10 @@ use std::time::{Duration, Instant};
 
 use spire_api::proto::bundle::GetBundleRequest;
 use spire_api::proto::bundle::bundle_client::BundleClient;
+use spire_api::proto::ext_registry::registry_client::RegistryClient;
+use spire_api::proto::ext_registry::{FollowRequest, FollowResponse};
 use tokio::task::JoinSet;
+use tonic::{Code, Status, Streaming};
 
 use crate::Failure;
 use crate::deployment::Deployment;
@@ -13,13 +16,15 @@ use crate::rows::sync_once;
 
 /// SPIRE's agents ask that often.
 const SYNC_INTERVAL: Duration = Duration::from_secs(5);
+/// How long to wait before a stream is opened anew.
+const REOPEN: Duration = Duration::from_millis(100);
 
-/// CPU of the server, in per cent of one core, while so many agents poll it as SPIRE's do.
-pub(crate) async fn polling_agents(deployment: &Deployment, count: usize, length: Duration) -> Result<f64, Failure> {
+/// CPU of the server, in per cent of one core, while so many agents are connected and up to date.
+pub(crate) async fn connected_agents(deployment: &Deployment, count: usize, length: Duration) -> Result<f64, Failure> {
     let mut agents = JoinSet::new();
     for number in 0..count {
         let dialer = node::join(deployment, &format!("/idle-{number}")).await?;
-        agents.spawn(poll(dialer, SYNC_INTERVAL.mul_f64(fraction(number, count))));
+        agents.spawn(agent(dialer, SYNC_INTERVAL.mul_f64(fraction(number, count))));
     }
     tokio::time::sleep(SYNC_INTERVAL * 2).await;
     let (start, before) = (Instant::now(), deployment.server.cpu()?);
@@ -36,8 +41,26 @@ fn fraction(number: usize, count: usize) -> f64 {
     number as f64 / count as f64
 }
 
-async fn poll(dialer: Dialer, phase: Duration) -> Result<(), Failure> {
+/// Stays up to date as the server's own agents do: ours are told, SPIRE's ask.
+async fn agent(dialer: Dialer, phase: Duration) -> Result<(), Failure> {
     tokio::time::sleep(phase).await;
+    loop {
+        match follow(&dialer).await {
+            Ok(mut told) => while told.message().await.is_ok_and(|step| step.is_some()) {},
+            Err(status) if status.code() == Code::Unimplemented => return poll(dialer).await,
+            Err(status) => return Err(status.into()),
+        }
+        tokio::time::sleep(REOPEN).await;
+    }
+}
+
+async fn follow(dialer: &Dialer) -> Result<Streaming<FollowResponse>, Status> {
+    let client = RegistryClient::new(dialer.channel());
+    let mut client = client.max_decoding_message_size(spire_api::channel::MAX_RESPONSE_LENGTH);
+    Ok(client.follow(FollowRequest::default()).await?.into_inner())
+}
+
+async fn poll(dialer: Dialer) -> Result<(), Failure> {
     let channel = dialer.channel();
     loop {
         BundleClient::new(channel.clone()).get_bundle(GetBundleRequest::default()).await?;

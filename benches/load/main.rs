@@ -207,9 +207,9 @@ impl Run {
 
         for deployment in &deployments {
             self.agent(deployment).await?;
-            let load = idle::polling_agents(deployment, 100, Duration::from_secs(20)).await?;
+            let load = idle::connected_agents(deployment, 100, Duration::from_secs(20)).await?;
             self.report.add(
-                "server CPU, 100 polling agents, empty registry",
+                "server CPU, 100 agents connected and synced, empty registry",
                 "% of a core",
                 "< 0.5 %",
                 deployment.subject.name,
@@ -293,8 +293,14 @@ impl Run {
                 name,
                 &[deployment.server.resident_mib()?],
             );
-            let load = idle::polling_agents(&deployment, 100, Duration::from_secs(20)).await?;
-            self.report.add("server CPU, 100 polling agents, 100,000 entries", "% of a core", "< 0.5 %", name, &[load]);
+            let load = idle::connected_agents(&deployment, 100, Duration::from_secs(20)).await?;
+            self.report.add(
+                "server CPU, 100 agents connected and synced, 100,000 entries",
+                "% of a core",
+                "< 0.5 %",
+                name,
+                &[load],
+            );
             let agent = deployment.agent("agent", AGENT_NODE).await?;
             let latencies =
                 latency::on_open_stream_from_nothing(&deployment, &agent, AGENT_NODE, self.samples(&subject)).await?;
@@ -319,7 +325,8 @@ impl Run {
     async fn huge(&mut self, scratch: &Path) -> Result<(), Failure> {
         let entries = self.options.huge;
         let Some(subject) = self.subjects.first().cloned() else { return Ok(()) };
-        let folder = scratch.join(format!("{}-{entries}", subject.name));
+        let keep = self.options.keep.clone().unwrap_or_else(|| scratch.to_owned());
+        let folder = keep.join(format!("{}-{entries}", subject.name));
         filled(&subject, &folder, entries).await?.server.stop()?;
         let deployment = Deployment::start(&subject, &folder).await?;
         self.report.add(
