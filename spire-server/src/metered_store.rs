@@ -8,7 +8,7 @@ use spiffe_core::{Bundle, JwtAuthority, SpiffeId, Timestamp, TrustDomain, X509Au
 use spire_api::status::{code, code_name};
 use spire_datastore::{
     Bundles, CaJournal, CaJournals, Changes, Created, DataStore, Entries, Error, FederationRelationships, JoinTokens,
-    Log, Nodes, Revision, Snapshot,
+    Log, Nodes, Revision, Snapshot, TakeEntry,
 };
 use spire_runtime::telemetry::Metrics;
 use spire_types::{
@@ -259,12 +259,16 @@ impl CaJournals for MeteredStore {
 
 #[async_trait]
 impl Log for MeteredStore {
-    async fn snapshot(&self) -> Result<Snapshot, Error> {
-        self.call("registration_entry.list", self.store.snapshot()).await
+    async fn read_all(&self, take: TakeEntry) -> Result<Snapshot, Error> {
+        self.call("registration_entry.list", self.store.read_all(take)).await
     }
 
     async fn changes_since(&self, revision: Revision) -> Result<Changes, Error> {
         self.call("registration_entry_event.list", self.store.changes_since(revision)).await
+    }
+
+    fn recent_changes(&self, revision: Revision) -> Option<Changes> {
+        self.store.recent_changes(revision)
     }
 
     fn revisions(&self) -> watch::Receiver<Revision> {
