@@ -3,13 +3,14 @@ use std::time::Duration;
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::SeedableRng as _;
 use spiffe_core::x509::{Certificate, verify_svid};
-use spiffe_core::{Bundle, BundleSet, PrivateKey, Ttl};
+use spiffe_core::{Bundle, BundleSet, JwtAuthority, PrivateKey, Timestamp, Ttl, X509Authority};
 use spire_ca::upstream::{DiskUpstream, DiskUpstreamConfig};
-use spire_ca::{X509SvidParams, mint_x509_svid};
-use spire_datastore::SqliteStore;
-use spire_keymanager::MemoryKeyManager;
+use spire_ca::{AuthorityId, SelfSignedCaParams, X509SvidParams, mint_self_signed_ca, mint_x509_svid};
+use spire_datastore::{CaJournal, SqliteStore};
 use spire_keymanager::testing::{self, FailingKeyManager};
+use spire_keymanager::{KeyId, MemoryKeyManager};
 use spire_runtime::SimClock;
+use spire_types::ErrorKind;
 
 use super::*;
 
@@ -308,11 +309,4 @@ async fn journals_of_servers_long_gone_are_pruned_and_a_lost_one_is_stored_anew(
     handle.states(Kind::X509).await.unwrap();
     assert_eq!(world.datastore.list_ca_journals().await.unwrap().len(), 1);
     stop(tasks).await;
-}
-
-#[test]
-fn names_of_cas_are_hex() {
-    assert_eq!(key_id_bytes(&AuthorityId::new("00ff")).unwrap(), [0, 0xff]);
-    assert!(key_id_bytes(&AuthorityId::new("0")).is_err());
-    assert!(key_id_bytes(&AuthorityId::new("zz")).is_err());
 }

@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 use spiffe_core::x509::Csr;
-use spire_ca::upstream::UpstreamCa;
+use spire_ca::upstream::{UpstreamCa, follow};
 use spire_ca::{DownstreamCaParams, Error, mint_downstream_ca};
 
 use super::*;
