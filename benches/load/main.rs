@@ -69,6 +69,9 @@ struct Options {
     /// Folder for the plots and the table
     #[arg(long, default_value = "benches/results")]
     results: PathBuf,
+    /// Folder with a README.md whose table is replaced, and that gets the plots too
+    #[arg(long)]
+    publish: Option<PathBuf>,
 }
 
 #[tokio::main]
@@ -160,6 +163,12 @@ impl Run {
             nodes.push(prepare(deployment).await?);
         }
         let both = || deployments.iter().zip(&nodes);
+        self.turns(
+            "GetBundle over mTLS: what a call costs as such",
+            "",
+            both().map(|(d, n)| (d, rows::bundle(d, &n.small))).collect(),
+        )
+        .await?;
         let mut singles = Vec::new();
         let mut fifties = Vec::new();
         for (deployment, node) in both() {
@@ -400,20 +409,57 @@ impl Run {
     #[expect(clippy::print_stdout, reason = "the table is what the program is for")]
     fn write(&self) -> Result<(), Failure> {
         let names: Vec<_> = self.subjects.iter().map(|subject| subject.name).collect();
-        let table = self.report.markdown(&names);
-        std::fs::create_dir_all(&self.options.results)?;
+        let options = &self.options;
+        let table = format!(
+            "{}; `--entries {} --huge {} --turns {} --seconds {} --samples {}`.\n\n{}",
+            machine(),
+            options.entries,
+            options.huge,
+            options.turns,
+            options.seconds,
+            options.samples,
+            self.report.markdown(&names)
+        );
         let lines: Vec<_> = self
             .costs
             .iter()
             .map(|(name, points)| Line { name: (*name).to_owned(), color: plot::color(name), points: points.clone() })
             .collect();
         let costs = plot::logarithmic("Cost of one created entry", "entries already there", "µs of CPU", &lines);
-        std::fs::write(self.options.results.join("cost.svg"), costs)?;
-        std::fs::write(self.options.results.join("latency.svg"), plot::distribution(&self.latencies))?;
-        std::fs::write(self.options.results.join("table.md"), &table)?;
+        let latencies = plot::distribution(&self.latencies);
+        std::fs::create_dir_all(&options.results)?;
+        std::fs::write(options.results.join("table.md"), &table)?;
+        for folder in [Some(&options.results), options.publish.as_ref()].into_iter().flatten() {
+            std::fs::write(folder.join("cost.svg"), &costs)?;
+            std::fs::write(folder.join("latency.svg"), &latencies)?;
+        }
         println!("{table}");
-        Ok(())
+        match &options.publish {
+            Some(folder) => publish(&folder.join("README.md"), &table),
+            None => Ok(()),
+        }
     }
+}
+
+/// What the figures were taken on.
+fn machine() -> String {
+    let read = |path| std::fs::read_to_string(path).unwrap_or_default();
+    let info = read("/proc/cpuinfo");
+    let model = info.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": ")).map_or("", |it| it.1);
+    let cores = std::thread::available_parallelism().map_or(0, std::num::NonZero::get);
+    format!("{model}, {cores} cores, Linux {}", read("/proc/sys/kernel/osrelease").trim())
+}
+
+/// Where in the page the table stands.
+const BEGINS: &str = "<!-- what load writes begins -->\n";
+const ENDS: &str = "<!-- what load writes ends -->";
+
+fn publish(page: &Path, table: &str) -> Result<(), Failure> {
+    let text = std::fs::read_to_string(page)?;
+    let (before, rest) = text.split_once(BEGINS).ok_or("the page does not say where its table begins")?;
+    let (_, after) = rest.split_once(ENDS).ok_or("the page does not say where its table ends")?;
+    std::fs::write(page, format!("{before}{BEGINS}\n{table}\n{ENDS}{after}"))?;
+    Ok(())
 }
 
 /// Nodes with 10 and 1,000 entries.

@@ -7,6 +7,8 @@ use std::time::Duration;
 use futures_util::FutureExt as _;
 use spiffe_core::x509::CsrTemplate;
 use spiffe_core::{KeyType, PrivateKey};
+use spire_api::proto::bundle::GetBundleRequest;
+use spire_api::proto::bundle::bundle_client::BundleClient;
 use spire_api::proto::entry::entry_client::EntryClient;
 use spire_api::proto::entry::{GetAuthorizedEntriesRequest, SyncAuthorizedEntriesRequest};
 use spire_api::proto::svid::svid_client::SvidClient;
@@ -147,6 +149,24 @@ fn entry_clients(node: &Dialer) -> Vec<EntryClient<Channel>> {
     (0..CALLERS)
         .map(|_| EntryClient::new(node.channel()).max_decoding_message_size(spire_api::channel::MAX_RESPONSE_LENGTH))
         .collect()
+}
+
+/// GetBundle of an agent: next to nothing is done for it, so that it shows what a call costs as such.
+pub(crate) fn bundle<'a>(deployment: &'a Deployment, node: &Dialer) -> Turn<'a> {
+    let clients: Vec<_> = (0..CALLERS).map(|_| BundleClient::new(node.channel())).collect();
+    Box::new(move |length| {
+        let callers: Vec<_> = clients
+            .iter()
+            .map(|client| {
+                let client = client.clone();
+                move || {
+                    let mut client = client.clone();
+                    async move { Ok(client.get_bundle(GetBundleRequest::default()).await.map(drop)?) }
+                }
+            })
+            .collect();
+        turn(&deployment.server, length, 1, callers).boxed()
+    })
 }
 
 /// What SPIRE's agents ask for.
