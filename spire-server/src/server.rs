@@ -1,5 +1,6 @@
 //! Composition: from a configuration to a server that runs.
 
+use std::convert::Infallible;
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -161,7 +162,10 @@ impl ServerBuilder {
         let ends = (tasks.shutdown_token().drop_guard(), cut.clone().drop_guard());
         let socket_path = self.config.socket_path.clone();
         let tcp_address = listeners.tcp_address;
-        let parts = Parts::open(self.config, self.clock, self.logging, &tasks).await?;
+        let parts = tokio::select! {
+            parts = Parts::open(self.config, self.clock, self.logging, &tasks) => parts?,
+            never = listeners.turn_away() => match never {},
+        };
         let bundle_endpoint_address = parts.serve(listeners, &tasks, &cut).await?;
         // Once for each, as scripts count them.
         tracing::info!(address = %tcp_address, network = "tcp", "Starting Server APIs");
@@ -184,7 +188,24 @@ impl Listeners {
         let uds = UdsListener::bind(&config.socket_path).await?;
         Ok(Self { tcp, tcp_address, uds })
     }
+
+    /// Hangs up on whoever calls, and would wait otherwise: a nested server may take long to start.
+    async fn turn_away(&self) -> Infallible {
+        let cut = CancellationToken::new();
+        loop {
+            let called = tokio::select! {
+                called = self.tcp.accept() => called.map(drop),
+                called = self.uds.accept(&cut) => called.map(drop),
+            };
+            if called.is_err() {
+                tokio::time::sleep(AFTER_FAILED_CALL).await;
+            }
+        }
+    }
 }
+
+/// Descriptors may be short for a moment.
+const AFTER_FAILED_CALL: Duration = Duration::from_millis(100);
 
 /// What services and drivers share.
 struct Parts {

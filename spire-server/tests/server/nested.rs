@@ -19,6 +19,8 @@ use spire_api::proto::types;
 use spire_runtime::{Clock as _, SystemClock};
 use spire_server::config::{SpireUpstreamConfig, UpstreamAuthority};
 use tempfile::TempDir;
+use tokio::io::AsyncReadExt as _;
+use tokio::net::UnixStream;
 use tokio::time::{sleep, timeout};
 use tonic::Code;
 use workload_api::server::IdentityError;
@@ -168,12 +170,23 @@ async fn a_server_waits_for_the_agent_that_does_not_know_its_entry_yet() {
     let root = Running::start("example.org").await;
     let place = Place::below(&root, "/a", true).await;
     place.endpoint.set(Err(IdentityError::NoIdentity));
-    let mut starting = pin!(place.server());
+    let directory = tempfile::tempdir().unwrap();
+    let mut config = super::common::config("example.org", &directory);
+    config.plugins.upstream_authority = Some(UpstreamAuthority::Spire(place.config.clone()));
+    let socket = config.socket_path.clone();
+    let mut starting = pin!(spire_server::Server::builder(config).start());
     // Longer than any call is given once the server runs.
-    assert!(timeout(Duration::from_secs(12), starting.as_mut()).await.is_err(), "it has started, without a CA");
+    let waited = timeout(Duration::from_secs(12), starting.as_mut()).await;
+    assert!(waited.is_err(), "it has ended: {waited:?}");
+    let (mut caller, mut byte) = (UnixStream::connect(&socket).await.unwrap(), [0]);
+    tokio::select! {
+        started = &mut starting => unreachable!("it has ended: {started:?}"),
+        read = timeout(Duration::from_secs(5), caller.read(&mut byte)) => assert_eq!(read.unwrap().unwrap(), 0),
+    }
     place.sync(&root).await;
-    let server = timeout(Duration::from_secs(30), starting).await.unwrap();
-    assert_eq!(server.bundle().await.x509_authorities, root.bundle().await.x509_authorities);
+    let server = timeout(Duration::from_secs(30), starting).await.unwrap().unwrap();
+    let running = Running { server, directory, trust_domain: root.trust_domain.clone() };
+    assert_eq!(running.bundle().await.x509_authorities, root.bundle().await.x509_authorities);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
