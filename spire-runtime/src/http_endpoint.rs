@@ -14,11 +14,12 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-/// Connections at a time; more wait.
+use crate::crowd::Crowd;
+
+/// Connections at a time; for one more the oldest is closed.
 const MAX_CONNECTIONS: usize = 64;
 /// How long a request's head may take, and a connection wait for its next request.
 const HEAD_DEADLINE: Duration = Duration::from_secs(10);
@@ -55,18 +56,15 @@ pub(crate) async fn serve(
     answer: impl Fn(&str) -> Answer + Send + Sync + 'static,
     shutdown: CancellationToken,
 ) {
-    let (answer, slots, connections) =
-        (Arc::new(answer), Arc::new(Semaphore::new(MAX_CONNECTIONS)), TaskTracker::new());
+    let (answer, crowd, connections) = (Arc::new(answer), Crowd::new(MAX_CONNECTIONS), TaskTracker::new());
     let accepting = async {
         loop {
-            let Ok(slot) = Arc::clone(&slots).acquire_owned().await else { return };
             match listener.accept().await {
                 Ok((stream, _)) => {
-                    let (answer, shutdown) = (Arc::clone(&answer), shutdown.clone());
+                    let (answer, place) = (Arc::clone(&answer), crowd.enter(shutdown.child_token()));
                     connections.spawn(async move {
                         let serving = tokio::time::timeout(CONNECTION_DEADLINE, connection(stream, answer));
-                        shutdown.run_until_cancelled(serving).await;
-                        drop(slot);
+                        place.leave().run_until_cancelled(serving).await;
                     });
                 }
                 Err(err) => {

@@ -9,6 +9,7 @@ pub mod backoff;
 pub mod clock;
 #[cfg(feature = "config-file")]
 pub mod config_file;
+pub mod crowd;
 pub mod health;
 #[cfg(feature = "listeners")]
 mod http_endpoint;
@@ -22,6 +23,7 @@ mod tls_time;
 
 pub use backoff::Backoff;
 pub use clock::{Clock, SystemClock};
+pub use crowd::{Crowd, Place};
 pub use log::{LogFormat, LogLevel, Logging, MoreFields};
 #[cfg(feature = "sim")]
 pub use sim::SimClock;

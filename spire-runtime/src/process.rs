@@ -3,6 +3,7 @@
 use std::io;
 
 use rustix::fs::Mode;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -33,6 +34,22 @@ pub fn restrict_new_files() {
             "umask raised, so that nobody else reads what is written"
         );
     }
+}
+
+/// Lets the process hold as many files and sockets open as the system grants it: what it has at first is meant for programs
+/// that cannot bear more, which are none of ours.
+pub fn raise_descriptor_limit() {
+    let limit = getrlimit(Resource::Nofile);
+    if let Err(err) = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit }) {
+        tracing::warn!(%err, "limit of open files cannot be raised");
+    }
+}
+
+/// A `part`th of the files and sockets that the process may hold open, for a limit of connections.
+#[must_use]
+pub fn share_of_descriptors(part: usize) -> usize {
+    let limit = getrlimit(Resource::Nofile).current.and_then(|limit| usize::try_from(limit).ok());
+    limit.unwrap_or(usize::MAX) / part.max(1)
 }
 
 const LEAST_MASK: Mode = Mode::WGRP.union(Mode::RWXO);

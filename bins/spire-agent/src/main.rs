@@ -110,6 +110,7 @@ fn run(config: Config, warnings: &[String], terminal: &mut Terminal) -> ExitCode
         return failed(terminal, &format!("unable to create the socket's directory {}: {err}", directory.display()));
     }
     process::restrict_new_files();
+    process::raise_descriptor_limit();
     for warning in warnings {
         tracing::warn!("{warning}");
     }

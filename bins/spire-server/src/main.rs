@@ -89,6 +89,7 @@ fn run(config: Config, warnings: &[String], terminal: &mut Terminal) -> ExitCode
         return failed(terminal, &err);
     }
     process::restrict_new_files();
+    process::raise_descriptor_limit();
     for warning in warnings {
         tracing::warn!("{warning}");
     }

@@ -140,8 +140,7 @@ fn builder() -> Server {
 }
 
 async fn listen(socket: UnixSocket, router: Router, closing: CancellationToken) -> Result<(), tonic::transport::Error> {
-    let connections = Limits::default().connections;
-    serve(router, socket.incoming(), connections, closing.cancelled_owned(), SHUTDOWN_DEADLINE).await
+    serve(router, socket.incoming(), Limits::default(), closing.cancelled_owned(), SHUTDOWN_DEADLINE).await
 }
 
 /// The services that `config` turns on, by what defines them.

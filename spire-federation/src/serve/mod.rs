@@ -11,7 +11,8 @@ use std::{fmt::Debug, io, net::SocketAddr, sync::Arc, time::Duration};
 use async_trait::async_trait;
 use rustls::ServerConfig;
 use spiffe_core::{Bundle, Ttl};
-use tokio::{net::TcpListener, sync::Semaphore, task::JoinSet, time::timeout};
+use spire_runtime::Crowd;
+use tokio::{net::TcpListener, task::JoinSet, time::timeout};
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
@@ -55,20 +56,21 @@ impl BundleEndpoint {
     /// A connection that cannot be accepted ends nothing: the fault is logged, and after a moment the next is tried.
     pub async fn serve(&self, listener: TcpListener, shutdown: CancellationToken) {
         let mut connections = JoinSet::new();
-        let free = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+        let crowd = Crowd::new(MAX_CONNECTIONS);
         loop {
             let accepted = tokio::select! {
                 biased;
                 () = shutdown.cancelled() => break,
                 Some(_) = connections.join_next(), if !connections.is_empty() => continue,
-                accepted = accept(&listener, &free) => accepted,
+                accepted = accept(&listener) => accepted,
             };
             match accepted {
-                Ok((stream, peer, slot)) => {
-                    let endpoint = self.clone();
+                Ok((stream, peer)) => {
+                    let (endpoint, place) = (self.clone(), crowd.enter(CancellationToken::new()));
                     connections.spawn(async move {
-                        endpoint.serve_connection(stream, &peer.to_string()).await;
-                        drop(slot);
+                        let peer = peer.to_string();
+                        let served = endpoint.serve_connection(stream, &peer);
+                        place.leave().run_until_cancelled(served).await;
                     });
                 }
                 Err(error) => {
@@ -101,14 +103,10 @@ impl BundleEndpoint {
     }
 }
 
-async fn accept(
-    listener: &TcpListener,
-    free: &Arc<Semaphore>,
-) -> io::Result<(tokio::net::TcpStream, SocketAddr, tokio::sync::OwnedSemaphorePermit)> {
-    let slot = Arc::clone(free).acquire_owned().await.map_err(io::Error::other)?;
+async fn accept(listener: &TcpListener) -> io::Result<(tokio::net::TcpStream, SocketAddr)> {
     let (stream, peer) = listener.accept().await?;
     stream.set_nodelay(true)?;
-    Ok((stream, peer, slot))
+    Ok((stream, peer))
 }
 
 impl Debug for BundleEndpoint {
@@ -117,7 +115,7 @@ impl Debug for BundleEndpoint {
     }
 }
 
-/// Connections served at the same time; more wait to be accepted.
+/// Connections served at the same time; for one more the oldest is closed.
 pub const MAX_CONNECTIONS: usize = 1024;
 /// For a whole connection, from handshake to the end of the answer.
 pub const CONNECTION_DEADLINE: Duration = Duration::from_secs(30);

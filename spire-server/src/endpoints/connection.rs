@@ -5,6 +5,7 @@ use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
+use spire_runtime::Place;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use tonic::transport::server::Connected;
@@ -20,6 +21,7 @@ pub(crate) struct Connection {
     caller: Caller,
     authority: Option<Authority>,
     cut: Pin<Box<WaitForCancellationFutureOwned>>,
+    _place: Option<Place>,
 }
 
 /// What a connection may run over.
@@ -30,7 +32,14 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
 impl Connection {
     /// Over `stream`, until `cut`.
     pub(crate) fn new(stream: impl Stream + 'static, caller: Caller, cut: CancellationToken) -> Self {
-        Self { stream: Box::new(stream), caller, authority: None, cut: Box::pin(cut.cancelled_owned()) }
+        let cut = Box::pin(cut.cancelled_owned());
+        Self { stream: Box::new(stream), caller, authority: None, cut, _place: None }
+    }
+
+    /// Over `stream`, until another stranger needs the place.
+    pub(crate) fn of_a_stranger(stream: impl Stream + 'static, caller: Caller, place: Place) -> Self {
+        let leave = place.leave().clone();
+        Self { _place: Some(place), ..Self::new(stream, caller, leave) }
     }
 
     /// Over a Unix socket, whose clients may name the host by the socket's path.

@@ -6,8 +6,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use spiffe_core::x509::Certificate;
+use spire_runtime::Crowd;
+use spire_runtime::process::share_of_descriptors;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::mpsc;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 use tokio_util::sync::CancellationToken;
@@ -18,8 +20,11 @@ use crate::error::Error;
 
 /// A peer that has not finished its handshake by then is dropped.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
-/// Handshakes under way at once; further peers wait in the kernel's queue.
-const MAX_HANDSHAKES: usize = 1024;
+/// Connections at a time of peers that have shown no SVID (yet); for one more the oldest is closed. No more than half of
+/// what the process may hold open.
+const MAX_STRANGERS: usize = 4096;
+/// So long each of them may stay, whoever else comes.
+const PATIENCE: Duration = Duration::from_secs(1);
 /// Finished handshakes that wait for the gRPC server.
 const READY_CONNECTIONS: usize = 64;
 /// Pause after the kernel refused to hand out a connection (out of descriptors, say), so as not to spin.
@@ -43,12 +48,14 @@ pub(crate) async fn accept(
     ready: mpsc::Sender<io::Result<Connection>>,
 ) {
     let acceptor = TlsAcceptor::from(tls);
-    let permits = Arc::new(Semaphore::new(MAX_HANDSHAKES));
+    let strangers = Crowd::new(MAX_STRANGERS.min(share_of_descriptors(2)));
     loop {
-        let Ok(permit) = Arc::clone(&permits).acquire_owned().await else { return };
         let accepted = tokio::select! {
             () = shutdown.cancelled() => return,
-            accepted = listener.accept() => accepted,
+            accepted = async {
+                strangers.room(PATIENCE).await;
+                listener.accept().await
+            } => accepted,
         };
         let (stream, address) = match accepted {
             Ok(accepted) => accepted,
@@ -59,11 +66,12 @@ pub(crate) async fn accept(
             }
         };
         let (acceptor, ready, shutdown, cut) = (acceptor.clone(), ready.clone(), shutdown.clone(), cut.clone());
+        let place = strangers.enter(cut.child_token());
         tokio::spawn(async move {
-            let _permit = permit;
             let handshake = tokio::time::timeout(HANDSHAKE_TIMEOUT, handshake(&acceptor, stream, address));
             let (stream, caller) = tokio::select! {
                 () = shutdown.cancelled() => return,
+                () = place.leave().cancelled() => return,
                 outcome = handshake => match outcome {
                     Ok(Ok(connection)) => connection,
                     Ok(Err(err)) => {
@@ -76,8 +84,12 @@ pub(crate) async fn accept(
                     }
                 },
             };
+            let connection = match caller {
+                Caller::Identified { .. } => Connection::new(stream, caller, cut),
+                _ => Connection::of_a_stranger(stream, caller, place),
+            };
             // Where the gRPC server has ended, so has the connection.
-            let _ = ready.send(Ok(Connection::new(stream, caller, cut))).await;
+            let _ = ready.send(Ok(connection)).await;
         });
     }
 }

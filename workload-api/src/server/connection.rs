@@ -6,12 +6,11 @@ use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
-use tokio::sync::OwnedSemaphorePermit;
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use tonic::transport::server::Connected;
 
 use super::authority::Authority;
-use super::{Peer, PeerError};
+use super::{Peer, PeerError, Ticket};
 
 /// A connection to an endpoint. Every request over it carries its [`Peer`].
 #[derive(Debug)]
@@ -20,7 +19,7 @@ pub struct Connection<IO> {
     peer: Peer,
     authority: Option<Authority>,
     cut: Option<Pin<Box<WaitForCancellationFutureOwned>>>,
-    _place: Option<OwnedSemaphorePermit>,
+    _place: Option<Ticket>,
 }
 
 impl<IO> Connection<IO> {
@@ -30,8 +29,13 @@ impl<IO> Connection<IO> {
     }
 
     /// Ends the connection when `cut` is cancelled, and gives its place back when it ends.
-    pub(super) fn attach(self, cut: CancellationToken, place: OwnedSemaphorePermit) -> Self {
+    pub(super) fn attach(self, cut: CancellationToken, place: Ticket) -> Self {
         Self { cut: Some(Box::pin(cut.cancelled_owned())), _place: Some(place), ..self }
+    }
+
+    /// Who is at the other end.
+    pub(super) fn peer(&self) -> &Peer {
+        &self.peer
     }
 
     fn poll_cut(&mut self, context: &mut Context<'_>) -> io::Result<()> {

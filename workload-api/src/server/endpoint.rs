@@ -76,7 +76,7 @@ impl<I: Identities> Endpoint<I> {
             shutdown.await;
             closing.cancel();
         };
-        Ok(serve(router, incoming, self.limits.connections, shutdown, SHUTDOWN_DEADLINE).await?)
+        Ok(serve(router, incoming, self.limits, shutdown, SHUTDOWN_DEADLINE).await?)
     }
 }
 

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use rustix::process::{Resource, getrlimit};
 use tonic::Status;
 
 use super::Peer;
@@ -11,8 +12,10 @@ use super::Peer;
 /// Bounds of an endpoint. What goes beyond is refused with `ResourceExhausted`; what is open stays.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Connections at a time.
+    /// Connections at a time. Where the process may hold few files open, a third of those instead.
     pub connections: usize,
+    /// Connections at a time of one process (or one address); a quarter of all at most.
+    pub connections_per_caller: usize,
     /// Calls at a time, open streams included, over one connection.
     pub calls_per_connection: u32,
     /// Calls at a time, open streams included, of one process (or one address).
@@ -23,17 +26,26 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { connections: 16_384, calls_per_connection: 1_024, calls_per_caller: 1_024, calls: 65_536 }
+        Self {
+            connections: 16_384,
+            connections_per_caller: 1_024,
+            calls_per_connection: 1_024,
+            calls_per_caller: 1_024,
+            calls: 65_536,
+        }
     }
 }
 
-/// Counts calls; shared by the services of an endpoint.
+/// Counts calls, or connections; shared by the services of an endpoint.
 #[derive(Clone, Debug)]
 pub struct Gate(Arc<Shared>);
 
 #[derive(Debug)]
 struct Shared {
     limits: Limits,
+    what: &'static str,
+    per_caller: usize,
+    most: usize,
     open: Mutex<Open>,
 }
 
@@ -51,10 +63,21 @@ enum Key {
 }
 
 impl Gate {
-    /// With nothing open.
+    /// For calls, with nothing open.
     #[must_use]
     pub fn new(limits: Limits) -> Self {
-        Self(Arc::new(Shared { limits, open: Mutex::default() }))
+        Self::of("calls", limits, limits.calls_per_caller, limits.calls)
+    }
+
+    /// For connections, each of which holds a socket and its process.
+    pub(super) fn of_connections(limits: Limits) -> Self {
+        let descriptors = getrlimit(Resource::Nofile).current.and_then(|most| usize::try_from(most).ok());
+        let most = limits.connections.min(descriptors.unwrap_or(usize::MAX) / 3);
+        Self::of("connections", limits, limits.connections_per_caller.min(most.div_ceil(4)), most)
+    }
+
+    fn of(what: &'static str, limits: Limits, per_caller: usize, most: usize) -> Self {
+        Self(Arc::new(Shared { limits, what, per_caller, most, open: Mutex::default() }))
     }
 
     /// The bounds.
@@ -63,7 +86,7 @@ impl Gate {
         &self.0.limits
     }
 
-    /// Lets one call in; it counts for as long as the ticket lives.
+    /// Lets one in; it counts for as long as the ticket lives.
     ///
     /// # Errors
     /// `ResourceExhausted` where the caller, or all together, have as many open as they may.
@@ -74,12 +97,13 @@ impl Gate {
             Peer::InMemory => Key::InMemory,
         };
         let mut open = self.0.open.lock().unwrap_or_else(PoisonError::into_inner);
-        if open.total >= self.0.limits.calls {
-            return Err(Status::resource_exhausted("endpoint has too many open calls"));
+        let exhausted = |who| Status::resource_exhausted(format!("{who} has too many open {}", self.0.what));
+        if open.total >= self.0.most {
+            return Err(exhausted("endpoint"));
         }
         let own = open.by_caller.entry(key).or_insert(0);
-        if *own >= self.0.limits.calls_per_caller {
-            return Err(Status::resource_exhausted("caller has too many open calls"));
+        if *own >= self.0.per_caller {
+            return Err(exhausted("caller"));
         }
         *own += 1;
         open.total += 1;
@@ -87,7 +111,7 @@ impl Gate {
     }
 }
 
-/// One call's place.
+/// The place of one call or connection.
 #[derive(Debug)]
 pub struct Ticket {
     gate: Arc<Shared>,

@@ -4,18 +4,17 @@ use std::future::Future;
 use std::io;
 use std::os::unix::fs::{DirBuilderExt as _, FileTypeExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::{Stream, StreamExt as _};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
-use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
+use tonic::Status;
 use tonic::transport::server::Router;
 
-use super::Connection;
+use super::{Connection, Gate, Limits};
 
 /// Mode of a socket that every process of the machine may connect to.
 pub const PUBLIC_SOCKET_MODE: u32 = 0o777;
@@ -127,14 +126,14 @@ pub fn tcp_incoming(listener: TcpListener) -> impl Stream<Item = io::Result<Conn
 
 /// Serves until `shutdown`, then until all calls have ended, but no longer than `deadline`: what is open then is cut.
 ///
-/// At most `connections` are open at a time; those beyond are closed at once.
+/// No more connections are open at a time than `limits` has it, of one caller and of all; those beyond are closed at once.
 ///
 /// # Errors
 /// Those of tonic; none is known to occur.
 pub async fn serve<IO, C>(
     router: Router,
     incoming: C,
-    connections: usize,
+    limits: Limits,
     shutdown: impl Future<Output = ()>,
     deadline: Duration,
 ) -> Result<(), tonic::transport::Error>
@@ -145,18 +144,14 @@ where
     let cut = CancellationToken::new();
     // Should this future be dropped, nothing of it stays behind.
     let _cut_at_the_end = cut.clone().drop_guard();
-    let places = Arc::new(Semaphore::new(connections));
+    let places = Gate::of_connections(limits);
     let connections = incoming.filter_map(|connection| {
-        let place = Arc::clone(&places).try_acquire_owned();
-        let cut = cut.clone();
-        std::future::ready(match (connection, place) {
-            (Ok(connection), Ok(place)) => Some(Ok(connection.attach(cut, place))),
-            (Ok(_), Err(_)) => {
-                tracing::warn!("connection refused, too many are open");
-                None
-            }
-            (Err(err), _) => Some(Err(err)),
-        })
+        let attached = connection.map(|connection| {
+            let place = places.enter(connection.peer());
+            let refused = |status: &Status| tracing::warn!(err = status.message(), "connection refused");
+            place.inspect_err(refused).ok().map(|place| connection.attach(cut.clone(), place))
+        });
+        std::future::ready(attached.transpose())
     });
     let stopping = CancellationToken::new();
     let serving = router.serve_with_incoming_shutdown(connections, stopping.cancelled());

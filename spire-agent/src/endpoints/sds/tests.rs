@@ -179,7 +179,7 @@ fn envoy(own: &TestAuthority, context: X509Context) -> (SecretDiscoveryServiceCl
     let (connections, incoming) = mpsc::unbounded_channel();
     let incoming = UnboundedReceiverStream::new(incoming).map(Ok);
     let router = Server::builder().add_service(service);
-    tokio::spawn(serve(router, incoming, 10, std::future::pending(), Duration::ZERO));
+    tokio::spawn(serve(router, incoming, Limits::default(), std::future::pending(), Duration::ZERO));
     let connector = service_fn(move |_: Uri| {
         let (near, far) = tokio::io::duplex(1 << 16);
         connections.send(Connection::in_memory(far)).unwrap();
