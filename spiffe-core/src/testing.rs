@@ -11,7 +11,7 @@ use rcgen::{BasicConstraints, CertificateParams, ExtendedKeyUsagePurpose, IsCa, 
 
 use crate::bundle::{Bundle, BundleSet, JwtAuthority, X509Authority};
 use crate::id::{SpiffeId, TrustDomain};
-use crate::key::{KeyType, PrivateKey};
+use crate::key::{KeyType, PrivateKey, PublicKey};
 use crate::time::Timestamp;
 use crate::x509::{Certificate, X509Svid};
 
@@ -101,16 +101,21 @@ impl TestAuthority {
     pub fn svid_valid(&self, path: &str, not_before: Timestamp, not_after: Timestamp) -> Arc<X509Svid> {
         let id = self.trust_domain.join(path).expect("path");
         let key = PrivateKey::generate(KeyType::EcP256).expect("key");
-        let pair = KeyPair::try_from(key.to_pkcs8_der().as_slice()).expect("key");
+        let leaf = self.certify(&id, key.public_key(), not_before, not_after);
+        Arc::new(X509Svid::new(vec![leaf], key).expect("SVID"))
+    }
+
+    /// A certificate for a P-256 key that somebody else holds, whatever the ID.
+    #[must_use]
+    pub fn certify(&self, id: &SpiffeId, key: &PublicKey, not_before: Timestamp, not_after: Timestamp) -> Certificate {
         let mut params = CertificateParams::default();
-        params.subject_alt_names = vec![uri(&id)];
+        params.subject_alt_names = vec![uri(id)];
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
         params.not_before = date(not_before);
         params.not_after = date(not_after);
-        let leaf = params.signed_by(&pair, &self.issuer).expect("leaf");
-        let chain = vec![Certificate::from_der(leaf.der()).expect("leaf")];
-        Arc::new(X509Svid::new(chain, key).expect("SVID"))
+        let leaf = params.signed_by(&Point(key.spki_der()), &self.issuer).expect("leaf");
+        Certificate::from_der(leaf.der()).expect("leaf")
     }
 
     /// A JWT-SVID; `path` begins with a slash.
@@ -127,6 +132,19 @@ impl TestAuthority {
 
     fn key_id(&self) -> String {
         format!("{}-key", self.trust_domain.as_str())
+    }
+}
+
+/// A P-256 key by its `SubjectPublicKeyInfo`, which ends with the point.
+struct Point<'a>(&'a [u8]);
+
+impl rcgen::PublicKeyData for Point<'_> {
+    fn der_bytes(&self) -> &[u8] {
+        self.0.get(self.0.len() - 65..).expect("point")
+    }
+
+    fn algorithm(&self) -> &'static rcgen::SignatureAlgorithm {
+        &rcgen::PKCS_ECDSA_P256_SHA256
     }
 }
 

@@ -15,7 +15,7 @@ use tonic::{Status, Streaming};
 
 use crate::cache::Synced;
 use crate::client::in_time;
-use crate::remote;
+use crate::remote::{self, Budget};
 
 /// An open stream.
 #[derive(Debug)]
@@ -23,6 +23,7 @@ pub(crate) struct Follow {
     responses: Streaming<FollowResponse>,
     /// What has come of a step that is not complete.
     parts: Vec<FollowResponse>,
+    left: Budget,
 }
 
 impl Follow {
@@ -38,7 +39,7 @@ impl Follow {
         let mut client = RegistryClient::new(channel.clone()).max_decoding_message_size(MAX_RESPONSE_LENGTH);
         let request = mirror.request();
         let responses = in_time(client.follow(request)).await?.into_inner();
-        let mut follow = Self { responses, parts: Vec::new() };
+        let mut follow = Self { responses, parts: Vec::new(), left: Budget::default() };
         let synced = in_time(follow.next(mirror, trust_domain)).await?;
         Ok((follow, synced))
     }
@@ -51,9 +52,11 @@ impl Follow {
         loop {
             let part = self.responses.message().await?;
             let part = part.ok_or_else(|| Status::unavailable("server ended the stream of entries"))?;
+            self.left.spend(&part)?;
             let complete = !part.more;
             self.parts.push(part);
             if complete {
+                self.left = Budget::default();
                 return Ok(mirror.take(std::mem::take(&mut self.parts), trust_domain));
             }
         }

@@ -69,7 +69,8 @@ async fn by_revision(
     let (requests, outgoing) = mpsc::channel(1);
     send(&requests, SyncAuthorizedEntriesRequest { output_mask: Some(mask()), ids: Vec::new() }).await?;
     let mut responses = client(channel).sync_authorized_entries(ReceiverStream::new(outgoing)).await?.into_inner();
-    let mut response = next(&mut responses).await?;
+    let mut left = Budget::default();
+    let mut response = next(&mut responses, &mut left).await?;
     if response.entry_revisions.is_empty() {
         return Ok(complete(&response.entries, trust_domain));
     }
@@ -97,13 +98,13 @@ async fn by_revision(
         if !response.more {
             break;
         }
-        response = next(&mut responses).await?;
+        response = next(&mut responses, &mut left).await?;
     }
     let stale: Vec<String> = stale.into_iter().collect();
     for ids in stale.chunks(page_size) {
         send(&requests, SyncAuthorizedEntriesRequest { output_mask: None, ids: ids.to_vec() }).await?;
         loop {
-            let response = next(&mut responses).await?;
+            let response = next(&mut responses, &mut left).await?;
             if !response.entry_revisions.is_empty() {
                 return Err(Status::internal("server sent revisions where entries were expected"));
             }
@@ -129,8 +130,40 @@ async fn send(
 
 async fn next(
     responses: &mut Streaming<SyncAuthorizedEntriesResponse>,
+    left: &mut Budget,
 ) -> Result<SyncAuthorizedEntriesResponse, Status> {
-    responses.message().await?.ok_or_else(|| Status::unavailable("server ended the sync"))
+    let response = responses.message().await?.ok_or_else(|| Status::unavailable("server ended the sync"))?;
+    left.spend(&response)?;
+    Ok(response)
+}
+
+/// What a server may still send for one answer in parts.
+#[derive(Debug)]
+pub(crate) struct Budget(usize);
+
+/// As much as entries take that no agent of ours could hold, a million or so.
+const LONGEST_ANSWER: usize = 256 << 20;
+/// What each part takes besides its content, in memory.
+const PART: usize = 256;
+
+impl Default for Budget {
+    fn default() -> Self {
+        Self(LONGEST_ANSWER)
+    }
+}
+
+impl Budget {
+    /// Counts a part.
+    ///
+    /// # Errors
+    /// `ResourceExhausted`: the answer is too long, or without end.
+    pub(crate) fn spend(&mut self, part: &impl prost::Message) -> Result<(), Status> {
+        let left = self.0.checked_sub(part.encoded_len() + PART);
+        self.0 = left.ok_or_else(|| {
+            Status::resource_exhausted(format!("server sent an answer larger than {LONGEST_ANSWER} bytes"))
+        })?;
+        Ok(())
+    }
 }
 
 fn complete(wire: &[types::Entry], trust_domain: &TrustDomain) -> Listing {

@@ -378,6 +378,10 @@ impl Cache {
                 true => Ok(svid),
                 false => Err(format!("server minted for {} instead", svid.id())),
             });
+            let outcome = outcome.and_then(|svid| match renewal::expires_at(svid.chain()) > now {
+                true => Ok(svid),
+                false => Err("server minted an SVID that has expired already".to_owned()),
+            });
             match outcome {
                 Ok(svid) => {
                     let leaf = svid.leaf();
