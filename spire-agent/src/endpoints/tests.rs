@@ -280,6 +280,32 @@ async fn only_delegates_are_given_the_identities_of_others() {
     refused(client.fetch_jwtsvi_ds(request).await, Code::InvalidArgument, "audience must be specified");
 }
 
+/// SPIRE before 1.15.2 kept them from X.509-SVIDs alone.
+#[tokio::test]
+async fn delegates_are_given_ordinary_identities_of_either_kind_and_no_others() {
+    let agent = Agent::start(|_| {});
+    agent.caller_is(Some("test:delegate"));
+    let mut client = DelegatedIdentityClient::new(agent.admin());
+    let delegate = entry("/delegate", "test:delegate");
+    for (admin, downstream) in [(false, false), (true, false), (false, true), (true, true)] {
+        let given = !admin && !downstream;
+        let one = RegistrationEntry { admin, downstream, ..entry("/one", "test:web") };
+        agent.source.set(&[one, delegate.clone()]);
+        let mut x509 = client.subscribe_to_x509svi_ds(about(&["test:web"], 0)).await.unwrap().into_inner();
+        assert_eq!(x509.next().await.unwrap().unwrap().x509_svids.len(), usize::from(given), "{admin} {downstream}");
+        let request = delegated::FetchJwtsviDsRequest {
+            audience: vec!["us".into()],
+            selectors: about(&["test:web"], 0).selectors,
+            ..Default::default()
+        };
+        let tokens = client.fetch_jwtsvi_ds(request).await.map(|tokens| tokens.into_inner().svids.len());
+        match tokens {
+            Ok(tokens) => assert!(given && tokens == 1, "{admin} {downstream}"),
+            Err(status) => assert!(!given && status.code() == Code::PermissionDenied, "{admin} {downstream}: {status}"),
+        }
+    }
+}
+
 #[tokio::test]
 async fn a_delegate_follows_others_until_it_is_one_no_more() {
     let agent = Agent::start(|_| {});

@@ -3,5 +3,6 @@
 
 mod agents;
 mod common;
+mod hostile;
 mod lifecycle;
 mod nested;
