@@ -55,8 +55,19 @@ pub fn code_name(code: Code) -> &'static str {
 pub fn status(code: Code, attempt: &str, cause: impl Display) -> Status {
     match code {
         Code::NotFound => Status::new(code, attempt),
-        _ => Status::new(code, format!("{attempt}: {cause}")),
+        _ => Status::new(code, short(format!("{attempt}: {cause}"))),
     }
+}
+
+/// Bytes of a message at most. It repeats what callers sent, and a client ends the connection over a header that is too long.
+const MAX_MESSAGE: usize = 4096;
+
+fn short(mut message: String) -> String {
+    if message.len() > MAX_MESSAGE {
+        message.truncate(message.floor_char_boundary(MAX_MESSAGE));
+        message.push_str("...");
+    }
+    message
 }
 
 /// A malformed request: `attempt: cause`.
@@ -119,6 +130,12 @@ pub fn permission_denied_reason(status: &Status) -> Option<Reason> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_callers_sent_is_repeated_up_to_a_length() {
+        let status = invalid("malformed param", "\u{20ac}".repeat(1 << 20));
+        assert!((4000..4200).contains(&status.message().len()) && status.message().ends_with("\u{20ac}..."));
+    }
 
     #[test]
     fn reasons_travel_in_the_details() {
