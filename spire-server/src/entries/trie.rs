@@ -8,12 +8,11 @@ use std::sync::Arc;
 const BITS: u32 = 4;
 /// Branches of a node.
 const WIDTH: usize = 1 << BITS;
-/// Most members of a leaf that can still be parted: many, since each leaf takes room of its own.
-const LEAF: usize = 32;
+/// Most members of a leaf that can still be parted. More would take less room, but a change copies its whole leaf, and
+/// touches what lies behind each member.
+const LEAF: usize = 16;
 /// Levels, after which the hash is used up.
 const LEVELS: u32 = u64::BITS / BITS;
-/// By how many members a leaf grows at a time.
-const GROWTH: usize = 4;
 
 /// A map whose clones cost nothing, and whose change costs a few nodes on the way to the member that changes.
 #[derive(Clone, Debug)]
@@ -221,11 +220,9 @@ fn insert<K: Eq + Clone, V: Clone>(node: &mut Arc<Node<K, V>>, level: u32, new: 
     }
 }
 
-/// Doubling would leave much room that is never used.
+/// Leaves take no more room than they need: most have a few members.
 fn push<T>(members: &mut Vec<T>, new: T) {
-    if members.len() == members.capacity() {
-        members.reserve_exact(GROWTH);
-    }
+    members.reserve_exact(1);
     members.push(new);
 }
 
