@@ -8,6 +8,7 @@ use jsonwebtoken::crypto::{CryptoProvider, JwtVerifier, KeyUtils};
 use jsonwebtoken::errors::ErrorKind;
 use jsonwebtoken::{Algorithm, DecodingKey, DecodingKeyKind, Validation};
 use ring::signature::{self as scheme, RsaParameters, RsaPublicKeyComponents, UnparsedPublicKey};
+use rcgen::{BasicConstraints, IsCa, KeyUsagePurpose, PublicKeyData as _, SanType};
 use serde_json::Value;
 use x509_parser::prelude::{FromDer as _, X509Certificate};
 
@@ -117,6 +118,36 @@ fn x509_parser_reads_the_same() {
             });
             assert_eq!(ours.uri_sans().len(), count);
         }
+    }
+}
+
+/// What rcgen has put into a certificate is what we read out of it.
+#[test]
+fn rcgen_writes_what_is_read() {
+    let key = rcgen::KeyPair::generate().unwrap();
+    for (at, is_ca) in [IsCa::ExplicitNoCa, IsCa::NoCa, IsCa::Ca(BasicConstraints::Constrained(0))].into_iter().enumerate() {
+        let serial = vec![0x7f - u8::try_from(at).unwrap(); 20];
+        let mut params = rcgen::CertificateParams::default();
+        params.not_before = rcgen::date_time_ymd(2026, 9, 1);
+        params.not_after = rcgen::date_time_ymd(2049 + i32::try_from(at).unwrap(), 12, 31);
+        params.serial_number = Some(serial.as_slice().into());
+        params.subject_alt_names = vec![
+            SanType::DnsName("a.example.org".try_into().unwrap()),
+            SanType::URI("spiffe://example.org/a".try_into().unwrap()),
+            SanType::DnsName("b.example.org".try_into().unwrap()),
+        ];
+        params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+        params.is_ca = is_ca.clone();
+        let made = params.self_signed(&key).unwrap();
+        let read = spiffe_core::x509::Certificate::from_der(made.der()).unwrap();
+        assert_eq!(read.is_ca(), matches!(is_ca, IsCa::Ca(_)));
+        assert_eq!(read.uri_sans(), ["spiffe://example.org/a"]);
+        assert_eq!(read.dns_sans(), ["a.example.org", "b.example.org"]);
+        assert_eq!(read.not_before().as_unix(), params.not_before.unix_timestamp());
+        assert_eq!(read.not_after().as_unix(), params.not_after.unix_timestamp());
+        assert_eq!(read.serial(), serial);
+        assert_eq!(read.public_key().spki_der(), key.subject_public_key_info());
+        assert_eq!(read.spiffe_id().unwrap().as_str(), "spiffe://example.org/a");
     }
 }
 
