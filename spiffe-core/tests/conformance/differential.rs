@@ -7,8 +7,8 @@ use base64::engine::general_purpose::STANDARD;
 use jsonwebtoken::crypto::{CryptoProvider, JwtVerifier, KeyUtils};
 use jsonwebtoken::errors::ErrorKind;
 use jsonwebtoken::{Algorithm, DecodingKey, DecodingKeyKind, Validation};
-use ring::signature::{self as scheme, RsaParameters, RsaPublicKeyComponents, UnparsedPublicKey};
 use rcgen::{BasicConstraints, IsCa, KeyUsagePurpose, PublicKeyData as _, SanType};
+use ring::signature::{self as scheme, RsaParameters, RsaPublicKeyComponents, UnparsedPublicKey};
 use serde_json::Value;
 use x509_parser::prelude::{FromDer as _, X509Certificate};
 
@@ -125,19 +125,21 @@ fn x509_parser_reads_the_same() {
 #[test]
 fn rcgen_writes_what_is_read() {
     let key = rcgen::KeyPair::generate().unwrap();
-    for (at, is_ca) in [IsCa::ExplicitNoCa, IsCa::NoCa, IsCa::Ca(BasicConstraints::Constrained(0))].into_iter().enumerate() {
+    for (at, is_ca) in
+        [IsCa::ExplicitNoCa, IsCa::NoCa, IsCa::Ca(BasicConstraints::Constrained(0))].into_iter().enumerate()
+    {
         let serial = vec![0x7f - u8::try_from(at).unwrap(); 20];
         let mut params = rcgen::CertificateParams::default();
         params.not_before = rcgen::date_time_ymd(2026, 9, 1);
         params.not_after = rcgen::date_time_ymd(2049 + i32::try_from(at).unwrap(), 12, 31);
-        params.serial_number = Some(serial.as_slice().into());
+        params.serial_number = Some(serial.clone().into());
         params.subject_alt_names = vec![
             SanType::DnsName("a.example.org".try_into().unwrap()),
             SanType::URI("spiffe://example.org/a".try_into().unwrap()),
             SanType::DnsName("b.example.org".try_into().unwrap()),
         ];
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
-        params.is_ca = is_ca.clone();
+        params.is_ca = is_ca;
         let made = params.self_signed(&key).unwrap();
         let read = spiffe_core::x509::Certificate::from_der(made.der()).unwrap();
         assert_eq!(read.is_ca(), matches!(is_ca, IsCa::Ca(_)));

@@ -14,6 +14,7 @@ use crate::caller::Caller;
 
 const AGENT: &str = "/spire.api.server.agent.v1.Agent/";
 const BUNDLE: &str = "/spire.api.server.bundle.v1.Bundle/";
+const GET_BUNDLE: &str = "/spire.api.server.bundle.v1.Bundle/GetBundle";
 const ENTRY: &str = "/spire.api.server.entry.v1.Entry/";
 const LOCAL_AUTHORITY: &str = "/spire.api.server.localauthority.v1.LocalAuthority/";
 const LOGGER: &str = "/spire.api.server.logger.v1.Logger/";
@@ -23,7 +24,7 @@ const TRUST_DOMAIN: &str = "/spire.api.server.trustdomain.v1.TrustDomain/";
 /// Whether the response says more than the request does.
 pub(super) fn are_in_response(method: &str) -> bool {
     let name = method.rsplit('/').next().unwrap_or_default();
-    name.starts_with("Batch") || (method.starts_with(SVID) && !name.contains("WIT"))
+    name.starts_with("Batch") || method == GET_BUNDLE || (method.starts_with(SVID) && !name.contains("WIT"))
 }
 
 /// Of a call that is noted as a whole.
@@ -151,8 +152,11 @@ pub(super) fn of_members(method: &str, request: &[u8], response: &[u8]) -> Optio
     })
 }
 
-/// What only the answer says of what was signed.
+/// What only the answer says.
 pub(super) fn add_answer(fields: &mut MoreFields, method: &str, response: &[u8]) {
+    if method == GET_BUNDLE {
+        fields.set("trust_domain_id", decoded::<types::Bundle>(response).trust_domain);
+    }
     match method.strip_prefix(SVID) {
         Some("MintX509SVID") => {
             if let Some(svid) = decoded::<svid::MintX509svidResponse>(response).svid {
