@@ -58,7 +58,8 @@ impl Process {
     /// Ends the process as an operator would, and waits for it.
     pub(crate) fn stop(mut self) -> Result<(), Failure> {
         Command::new("kill").args(["-TERM", &self.child.id().to_string()]).status()?;
-        for _ in 0..200 {
+        // Calls under way may take ten seconds.
+        for _ in 0..400 {
             if self.child.try_wait()?.is_some() {
                 return Ok(());
             }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use futures_util::FutureExt as _;
+use futures_util::{FutureExt as _, StreamExt as _};
 use spiffe_core::x509::CsrTemplate;
 use spiffe_core::{KeyType, PrivateKey};
 use spire_api::proto::bundle::GetBundleRequest;
@@ -16,7 +16,6 @@ use spire_api::proto::svid::{
     BatchNewX509svidRequest, MintJwtsvidRequest, MintX509svidRequest, NewJwtsvidRequest, NewX509svidParams,
 };
 use spire_api::proto::types;
-use tokio_stream::StreamExt as _;
 use tonic::transport::Channel;
 
 use crate::deployment::{Deployment, RunningAgent};
@@ -207,8 +206,10 @@ pub(crate) fn sync<'a>(deployment: &'a Deployment, node: &Dialer) -> Turn<'a> {
 pub(crate) async fn sync_once(channel: Channel) -> Result<(), Failure> {
     let mut client = EntryClient::new(channel).max_decoding_message_size(spire_api::channel::MAX_RESPONSE_LENGTH);
     let first = SyncAuthorizedEntriesRequest { output_mask: Some(agent_mask()), ids: Vec::new() };
-    // The stream of requests stays open, as an agent's does, until everything has come.
-    let requests = tokio_stream::once(first).chain(tokio_stream::pending());
+    // The stream of requests stays open, as an agent's does, until everything has come; then it ends.
+    let (_end_when_dropped, end) = tokio::sync::oneshot::channel::<()>();
+    let end = futures_util::stream::once(end).filter_map(|_| std::future::ready(None));
+    let requests = futures_util::stream::iter([first]).chain(end);
     let mut answers = client.sync_authorized_entries(requests).await?.into_inner();
     while answers.message().await?.is_some_and(|answer| answer.more) {}
     Ok(())
