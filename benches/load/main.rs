@@ -393,7 +393,9 @@ impl Run {
         goal: &'static str,
         there: usize,
     ) -> Result<(), Failure> {
-        let next = Arc::new(AtomicUsize::new(there + 10_000_000));
+        // Registries that are kept have the entries of former runs.
+        let run = std::time::UNIX_EPOCH.elapsed()?.as_secs();
+        let next = Arc::new(AtomicUsize::new(usize::try_from(run)?.saturating_mul(1_000_000)));
         for _ in 0..self.options.turns {
             for deployment in deployments {
                 let figure = rows::create(deployment, &next)(self.length()).await?;
