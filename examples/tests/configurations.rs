@@ -1,5 +1,4 @@
 //! The configuration files that the README starts with.
-#![expect(clippy::unwrap_used, reason = "tests")]
 
 #[test]
 fn the_servers_file_is_read_without_a_remark() {
