@@ -51,9 +51,10 @@ pub(crate) async fn attest(
     };
     send(&requests, Request::Params(params)).await?;
     let mut client = AgentClient::new(channel.clone());
-    let mut responses = client.attest_agent(ReceiverStream::new(outgoing)).await.map_err(refused)?.into_inner();
+    let call = client.attest_agent(ReceiverStream::new(outgoing));
+    let mut responses = in_time(call).await.map_err(refused)?.into_inner();
     loop {
-        let response = responses.message().await.map_err(refused)?;
+        let response = in_time(responses.message()).await.map_err(refused)?;
         match response.and_then(|response| response.step) {
             Some(Response::Challenge(challenge)) => {
                 let answer = evidence.answer(&challenge, &mut OsRng.unwrap_err()).await;

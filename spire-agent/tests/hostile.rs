@@ -197,6 +197,14 @@ async fn an_agent_takes_no_svid_of_its_own_that_is_not_one() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_says_nothing_to_the_evidence_is_left() {
+    let (authority, directory) = (authority(), tempfile::tempdir().unwrap());
+    let server = honest(&authority, Vec::new()).on(ATTEST, |_| Answer::Open(Vec::new()));
+    let outcome = start(&directory, &authority, server).await;
+    assert!(outcome.is_err_and(|err| err.contains("no answer within")));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_cannot_be_used_is_left_out_and_the_rest_is_served() {
     let (authority, other) = (authority(), Arc::new(TestAuthority::new("other.test")));
     let of_another_domain = types::Spiffeid { trust_domain: "other.test".into(), path: "/web".into() };
