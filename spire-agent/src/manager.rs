@@ -20,6 +20,9 @@ use crate::error::Error;
 use crate::identity::AgentSvid;
 use crate::remote;
 
+/// So many subscribers who have gone are no burden.
+const FEW_SUBSCRIBERS: usize = 64;
+
 /// The agent's identities and bundles; clones share them.
 #[derive(Clone)]
 pub struct Manager {
@@ -45,6 +48,38 @@ pub(crate) struct Shared {
 struct State {
     cache: Cache,
     subscribers: BTreeMap<SubscriberId, watch::Sender<Arc<WorkloadUpdate>>>,
+    /// How many subscribers there may be before those who have gone are looked for.
+    swept_at: usize,
+}
+
+impl State {
+    fn new(cache: Cache) -> Self {
+        Self { cache, subscribers: BTreeMap::new(), swept_at: FEW_SUBSCRIBERS }
+    }
+
+    fn subscribe(&mut self, selectors: BTreeSet<Selector>, now: Timestamp) -> watch::Receiver<Arc<WorkloadUpdate>> {
+        // Nothing may change for hours while workloads come and go.
+        if self.subscribers.len() >= self.swept_at {
+            self.sweep();
+        }
+        let id = self.cache.subscribe(selectors);
+        let (sender, receiver) = watch::channel(Arc::new(self.cache.update_for(id, now)));
+        self.subscribers.insert(id, sender);
+        receiver
+    }
+
+    /// Lets those go whose receivers are gone.
+    fn sweep(&mut self) {
+        let cache = &mut self.cache;
+        self.subscribers.retain(|id, sender| {
+            let stays = !sender.is_closed();
+            if !stays {
+                cache.unsubscribe(*id);
+            }
+            stays
+        });
+        self.swept_at = FEW_SUBSCRIBERS.max(2 * self.subscribers.len());
+    }
 }
 
 impl fmt::Debug for Manager {
@@ -73,7 +108,7 @@ impl Manager {
                 clock: parts.clock,
                 client: parts.client,
                 jwt_cache_hit_timeout: parts.jwt_cache_hit_timeout,
-                state: Mutex::new(State { cache: Cache::new(parts.settings), subscribers: BTreeMap::new() }),
+                state: Mutex::new(State::new(Cache::new(parts.settings))),
                 jwt: Mutex::new(JwtCache::new(parts.max_jwt_svids)),
                 bundles: watch::Sender::default(),
                 outage: watch::Sender::default(),
@@ -114,14 +149,8 @@ impl Manager {
     /// The first value may be incomplete ([`WorkloadUpdate::is_complete`]); [`Self::complete`] waits.
     #[must_use]
     pub fn subscribe(&self, selectors: BTreeSet<Selector>) -> watch::Receiver<Arc<WorkloadUpdate>> {
-        let mut state = self.shared.state.lock();
-        let id = state.cache.subscribe(selectors);
-        let update = state.cache.update_for(id, self.shared.clock.now());
-        let pending = update.pending > 0;
-        let (sender, receiver) = watch::channel(Arc::new(update));
-        state.subscribers.insert(id, sender);
-        drop(state);
-        if pending {
+        let receiver = self.shared.state.lock().subscribe(selectors, self.shared.clock.now());
+        if receiver.borrow().pending > 0 {
             self.shared.wake.notify_one();
         }
         receiver
@@ -242,15 +271,9 @@ impl Manager {
     pub(crate) fn change(&self, change: impl FnOnce(&mut Cache, Timestamp)) {
         let now = self.shared.clock.now();
         let mut state = self.shared.state.lock();
-        let State { cache, subscribers } = &mut *state;
-        change(cache, now);
-        subscribers.retain(|id, sender| {
-            let stays = !sender.is_closed();
-            if !stays {
-                cache.unsubscribe(*id);
-            }
-            stays
-        });
+        change(&mut state.cache, now);
+        state.sweep();
+        let State { cache, subscribers, .. } = &mut *state;
         for id in cache.take_changed() {
             if let Some(sender) = subscribers.get(&id) {
                 sender.send_replace(Arc::new(cache.update_for(id, now)));
@@ -287,5 +310,26 @@ impl Manager {
         if !tainted.is_empty() {
             self.shared.jwt.lock().drop_signed_by(&tainted);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use spiffe_core::Ttl;
+
+    use super::*;
+
+    #[test]
+    fn workloads_that_have_left_are_forgotten_though_nothing_changes() {
+        let trust_domain = TrustDomain::parse("example.org").unwrap();
+        let (sync_interval, now) = (Ttl::from_secs(5), Timestamp::from_unix(1_790_000_000));
+        let settings = Settings { trust_domain, sync_interval, max_x509_svids: 1, availability_target: None };
+        let mut state = State::new(Cache::new(settings));
+        let stay: Vec<_> = (0..100).map(|_| state.subscribe(BTreeSet::new(), now)).collect();
+        for _ in 0..10_000 {
+            drop(state.subscribe(BTreeSet::new(), now));
+        }
+        assert!(state.subscribers.len() <= 2 * stay.len(), "{}", state.subscribers.len());
+        assert_eq!(state.subscribers.values().filter(|sender| !sender.is_closed()).count(), stay.len());
     }
 }
