@@ -22,7 +22,7 @@ impl Driver {
                     Ok(step) => match self.perform(step.clone()).await {
                         Ok(()) => {
                             self.publish(&step, publisher)?;
-                            Ok(self.states(kind))
+                            self.save_before_the_answer().await.map(|()| self.states(kind))
                         }
                         Err(err) => Err(err),
                     },
@@ -31,6 +31,15 @@ impl Driver {
             }
         }
         Ok(())
+    }
+
+    /// What was answered is still so after a restart. A journal that cannot be saved is tried again by the loop.
+    async fn save_before_the_answer(&mut self) -> Result<(), AuthorityError> {
+        let saved = self.perform(Step::SaveJournal).await;
+        if let Err(err) = &saved {
+            self.failed(&Step::SaveJournal, err);
+        }
+        saved
     }
 
     fn step_of(&self, kind: Kind, change: &Change) -> Result<Step, AuthorityError> {

@@ -310,3 +310,16 @@ async fn journals_of_servers_long_gone_are_pruned_and_a_lost_one_is_stored_anew(
     assert_eq!(world.datastore.list_ca_journals().await.unwrap().len(), 1);
     stop(tasks).await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_a_command_has_answered_is_in_the_journal() {
+    let mut world = World::new().await;
+    let (handle, tasks) = world.start().await.unwrap();
+    for _ in 0..3 {
+        let prepared = handle.prepare(Kind::X509).await.unwrap().prepared.unwrap().id;
+        handle.activate(Kind::X509, prepared.clone()).await.unwrap();
+        let journals = world.datastore.list_ca_journals().await.unwrap();
+        assert!(journals.iter().any(|journal| journal.active_x509_authority_id == prepared.as_str()));
+    }
+    stop(tasks).await;
+}
