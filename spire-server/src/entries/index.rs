@@ -120,8 +120,10 @@ impl EntryIndex {
         let take = |group: &mut Group| drop(group.remove(id));
         self.by_parent.alter(&entry.parent_id, take, TrieMap::is_empty);
         self.by_spiffe_id.alter(&entry.spiffe_id, |few| few.take(id), Few::is_empty);
-        if self.is_alias(&entry) {
-            self.aliases.remove(id, &entry.unpack());
+        if self.is_alias(&entry)
+            && let Some(whole) = entry.unpack()
+        {
+            self.aliases.remove(id, &whole);
         }
     }
 
@@ -177,7 +179,7 @@ impl EntryIndex {
         now: Timestamp,
     ) -> (Vec<Arc<RegistrationEntry>>, Option<Timestamp>) {
         let (found, until) = self.find_authorized(agent, now);
-        (found.into_iter().map(|entry| Arc::new(entry.unpack())).collect(), until)
+        (found.into_iter().filter_map(|entry| entry.unpack().map(Arc::new)).collect(), until)
     }
 
     /// [`Self::authorized_until`], packed.
@@ -205,7 +207,7 @@ impl EntryIndex {
     /// The entry of that ID, if the agent may get it: what [`Self::authorized`] says, without going through all.
     #[must_use]
     pub fn authorized_entry(&self, agent: &SpiffeId, id: &EntryId, now: Timestamp) -> Option<Arc<RegistrationEntry>> {
-        self.find_authorized_entry(agent, id, now).map(|entry| Arc::new(entry.unpack()))
+        self.find_authorized_entry(agent, id, now).and_then(|entry| entry.unpack().map(Arc::new))
     }
 
     /// [`Self::authorized_entry`], packed.
@@ -249,7 +251,7 @@ impl EntryIndex {
     /// or is a downstream one.
     pub fn entries_of(&self, id: &SpiffeId, now: Timestamp) -> impl Iterator<Item = RegistrationEntry> {
         let group = self.by_spiffe_id.get(id).map(Few::as_slice).unwrap_or_default().iter();
-        group.filter(move |entry| !entry.has_ended(now)).map(|entry| entry.unpack())
+        group.filter(move |entry| !entry.has_ended(now)).filter_map(|entry| entry.unpack())
     }
 
     /// The agent on record under that ID.

@@ -79,13 +79,12 @@ impl Packed {
         })
     }
 
-    /// The entry in full.
-    pub(super) fn unpack(&self) -> RegistrationEntry {
-        // What `new` has encoded can be decoded.
-        let rest = Rest::decode(&*self.rest).unwrap_or_default();
+    /// The entry in full. `None` is known never to occur; an entry without its selectors would be everybody's.
+    pub(super) fn unpack(&self) -> Option<RegistrationEntry> {
+        let rest = Rest::decode(&*self.rest).ok()?;
         let mut texts = rest.selectors.into_iter();
         let selectors = std::iter::from_fn(|| Some(Selector { kind: texts.next()?, value: texts.next()? })).collect();
-        RegistrationEntry {
+        Some(RegistrationEntry {
             id: Some(self.id.clone()),
             spiffe_id: self.spiffe_id.clone(),
             parent_id: self.parent_id.clone(),
@@ -105,7 +104,7 @@ impl Packed {
                 disable_x509_svid_prefetch: additional.disable_x509_svid_prefetch,
                 jwt_svid_include_jti: additional.jwt_svid_include_jti,
             }),
-        }
+        })
     }
 
     /// Whether it is given no more, though it may not be deleted yet.
@@ -175,7 +174,7 @@ mod tests {
     proptest! {
         #[test]
         fn what_is_packed_comes_out_as_it_went_in(entry in entries()) {
-            prop_assert_eq!(Packed::new(entry.clone()).unwrap().unpack(), entry);
+            prop_assert_eq!(Packed::new(entry.clone()).unwrap().unpack(), Some(entry));
         }
     }
 }

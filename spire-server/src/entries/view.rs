@@ -83,7 +83,7 @@ impl View {
         let mut gone = std::mem::take(&mut self.entries);
         for entry in index.find_authorized(&self.agent, now).0 {
             if gone.remove(&entry.id).is_none_or(|told| !same(&told, entry)) {
-                delta.entries.push(Arc::new(entry.unpack()));
+                delta.entries.extend(entry.unpack().map(Arc::new));
             }
             self.entries.insert(entry.id.clone(), Arc::clone(entry));
         }
@@ -126,7 +126,7 @@ impl View {
             Some(entry) => {
                 let told = self.entries.insert(id.clone(), Arc::clone(entry));
                 if told.is_none_or(|told| !same(&told, entry)) {
-                    delta.entries.push(Arc::new(entry.unpack()));
+                    delta.entries.extend(entry.unpack().map(Arc::new));
                 }
             }
             None => {
