@@ -6,14 +6,12 @@
 
 #![expect(
     clippy::unwrap_used,
-    clippy::expect_used,
     clippy::print_stdout,
-    clippy::panic,
-    reason = "a bench measures, and ends when something is wrong"
+    clippy::print_stderr,
+    reason = "a bench prints what it measures; what it measures is made of sound input"
 )]
 
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
 use std::hint::black_box;
 use std::path::{Path, PathBuf};
 use std::pin::pin;
@@ -41,6 +39,8 @@ const NOW: Timestamp = Timestamp::from_unix(1_790_000_000);
 const FEW: u64 = 10;
 const MANY: u64 = 60;
 
+type Failure = Box<dyn std::error::Error>;
+
 /// A hot path, once; made anew for each process.
 type HotPath = Box<dyn FnMut()>;
 /// Makes one.
@@ -63,33 +63,47 @@ const PATHS: [(&str, Prepare); 11] = [
 fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).collect();
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
-    match words.as_slice() {
-        ["turns", name, turns] => {
-            let (_, prepare) = PATHS.iter().find(|(path, _)| path == name).unwrap();
-            let mut path = prepare();
-            (0..turns.parse::<u64>().unwrap()).for_each(|_| path());
-            ExitCode::SUCCESS
-        }
-        words => gate(words.contains(&"--write")),
-    }
+    let outcome = match words.as_slice() {
+        ["turns", name, turns] => take_turns(name, turns),
+        words if words.contains(&"--write") => write(),
+        _ => compare(),
+    };
+    outcome.unwrap_or_else(|err| {
+        eprintln!("{err}");
+        ExitCode::FAILURE
+    })
 }
 
-fn gate(write: bool) -> ExitCode {
-    let figures: BTreeMap<&str, u64> = PATHS.iter().map(|(name, _)| (*name, instructions(name))).collect();
-    if write {
-        let mut text = String::new();
-        figures.iter().for_each(|(name, count)| writeln!(text, "{count}\t{name}").unwrap());
-        std::fs::write(baseline(), text).unwrap();
-        return ExitCode::SUCCESS;
+/// What callgrind is given.
+fn take_turns(name: &str, turns: &str) -> Result<ExitCode, Failure> {
+    let (_, prepare) = PATHS.iter().find(|(path, _)| *path == name).ok_or_else(|| format!("no hot path {name:?}"))?;
+    let turns: u64 = turns.parse()?;
+    let mut path = prepare();
+    (0..turns).for_each(|_| path());
+    Ok(ExitCode::SUCCESS)
+}
+
+fn figures() -> Result<BTreeMap<&'static str, u64>, Failure> {
+    PATHS.iter().map(|(name, _)| Ok((*name, instructions(name)?))).collect()
+}
+
+fn write() -> Result<ExitCode, Failure> {
+    let text: String = figures()?.iter().map(|(name, count)| format!("{count}\t{name}\n")).collect();
+    std::fs::write(baseline(), text).map_err(|err| format!("failed to write {}: {err}", baseline().display()))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn compare() -> Result<ExitCode, Failure> {
+    let text = std::fs::read_to_string(baseline())
+        .map_err(|err| format!("failed to read {}, which `-- --write` makes: {err}", baseline().display()))?;
+    let mut before = BTreeMap::new();
+    for line in text.lines() {
+        let figure = line.split_once('\t').and_then(|(count, name)| Some((name, count.parse::<u64>().ok()?)));
+        let (name, count) = figure.ok_or_else(|| format!("no figure in {}: {line:?}", baseline().display()))?;
+        before.insert(name, count);
     }
-    let before = std::fs::read_to_string(baseline()).expect("`-- --write` writes the figures to compare with");
-    let before: BTreeMap<&str, u64> = before
-        .lines()
-        .filter_map(|line| line.split_once('\t'))
-        .map(|(count, name)| (name, count.parse().unwrap()))
-        .collect();
     let mut outcome = ExitCode::SUCCESS;
-    for (name, now) in &figures {
+    for (name, now) in &figures()? {
         let Some(then) = before.get(name) else {
             println!("{name}: {now} instructions, not compared before");
             continue;
@@ -102,7 +116,7 @@ fn gate(write: bool) -> ExitCode {
             outcome = ExitCode::FAILURE;
         }
     }
-    outcome
+    Ok(outcome)
 }
 
 fn baseline() -> PathBuf {
@@ -115,21 +129,23 @@ fn float(count: u64) -> f64 {
 }
 
 /// Of one turn of that path.
-fn instructions(name: &str) -> u64 {
-    (collected(name, MANY) - collected(name, FEW)) / (MANY - FEW)
+fn instructions(name: &str) -> Result<u64, Failure> {
+    let (many, few) = (collected(name, MANY)?, collected(name, FEW)?);
+    let more = many.checked_sub(few).ok_or_else(|| format!("{name}: {MANY} turns take less than {FEW}"))?;
+    Ok(more / (MANY - FEW))
 }
 
-fn collected(name: &str, turns: u64) -> u64 {
+fn collected(name: &str, turns: u64) -> Result<u64, Failure> {
     let output = Command::new("valgrind")
         .args(["--tool=callgrind", "--callgrind-out-file=/dev/null"])
-        .arg(std::env::current_exe().unwrap())
+        .arg(std::env::current_exe()?)
         .args(["turns", name, &turns.to_string()])
         .output()
-        .expect("valgrind is there");
+        .map_err(|err| format!("failed to run valgrind, which has to be installed: {err}"))?;
     let text = String::from_utf8_lossy(&output.stderr);
     let line = text.lines().find_map(|line| line.split_once("Collected :"));
-    let Some((_, count)) = line else { panic!("{name}: {text}") };
-    count.trim().parse().unwrap()
+    let (_, count) = line.ok_or_else(|| format!("callgrind tells no count for {name}: {text}"))?;
+    Ok(count.trim().parse()?)
 }
 
 fn parse_id() -> HotPath {
