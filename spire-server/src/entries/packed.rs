@@ -176,5 +176,12 @@ mod tests {
         fn what_is_packed_comes_out_as_it_went_in(entry in entries()) {
             prop_assert_eq!(Packed::new(entry.clone()).unwrap().unpack(), Some(entry));
         }
+
+        #[test]
+        fn what_cannot_be_unpacked_is_no_entry_rather_than_one_without_selectors(entry in entries()) {
+            let mut packed = Packed::new(entry).unwrap();
+            packed.rest = Box::from([0xff]);
+            prop_assert_eq!(packed.unpack(), None);
+        }
     }
 }
