@@ -101,7 +101,7 @@ async fn an_agent_joins_and_gets_svids_for_its_workloads_and_for_nobody_elses() 
 
     let request = NewJwtsvidRequest { entry_id: entries[0].id.clone(), audience: vec!["db".to_owned()] };
     let token = client.new_jwtsvid(request).await.unwrap().into_inner().svid.unwrap().token;
-    let verified = JwtSvid::verify(&token, "db", &bundles, now, Ttl::from_secs(0)).unwrap();
+    let verified = JwtSvid::verify(&token, "db", &bundles, SystemClock.now(), Ttl::from_secs(0)).unwrap();
     assert_eq!(verified.id().as_str(), "spiffe://example.org/web");
     let request = NewJwtsvidRequest { entry_id: entries[1].id.clone(), audience: vec!["db".to_owned()] };
     assert_eq!(client.new_jwtsvid(request).await.unwrap_err().code(), Code::NotFound);
