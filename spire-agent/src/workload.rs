@@ -2,13 +2,14 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
+use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::join_all;
 use spire_api::status::code_name;
 use spire_attestation::workload::unix::UnixAttestor;
-use spire_attestation::workload::{Workload, WorkloadAttestor};
+use spire_attestation::workload::{Hold, Workload, WorkloadAttestor};
 use spire_runtime::telemetry::Metrics;
 use spire_types::Selector;
 use workload_api::server::{IdentityError, Process};
@@ -98,8 +99,20 @@ impl Attestors {
     /// As [`Self::attest`].
     pub async fn attest_peer(&self, process: &Arc<Process>) -> Result<BTreeSet<Selector>, IdentityError> {
         let pid = u32::try_from(process.pid()).map_err(|_| IdentityError::AttestationFailed)?;
-        let held = Arc::clone(process);
-        self.attest(&Workload::new(pid, Arc::new(move || held.check().is_ok()))).await
+        self.attest(&Workload::new(pid, Arc::new(Held(Arc::clone(process))))).await
+    }
+}
+
+/// The process at the other end of a connection, as attestors see it.
+struct Held(Arc<Process>);
+
+impl Hold for Held {
+    fn is_same_process(&self) -> bool {
+        self.0.check().is_ok()
+    }
+
+    fn directory(&self) -> Option<BorrowedFd<'_>> {
+        Some(self.0.directory())
     }
 }
 

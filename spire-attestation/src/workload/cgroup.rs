@@ -42,7 +42,7 @@ impl Container {
 /// # Errors
 /// When the files do not agree, or are not understood. A missing file is a process without container: whether the process
 /// is still there is for the caller to ask.
-pub(super) fn container_of(process: &ProcDir) -> Result<Option<Container>, Error> {
+pub(super) fn container_of(process: &ProcDir<'_>) -> Result<Option<Container>, Error> {
     let text = process.text("cgroup")?;
     let found = of_paths(text.as_deref().unwrap_or_default().lines().map(cgroup_path), process.pid(), "cgroup")?;
     if found.is_some() {

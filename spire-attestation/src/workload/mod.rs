@@ -5,6 +5,7 @@
 
 use std::{
     fmt::{self, Debug},
+    os::fd::BorrowedFd,
     sync::Arc,
 };
 
@@ -49,6 +50,11 @@ pub trait Hold: Send + Sync {
     /// Whether the process still runs and is the one that called. Called off the runtime and on it: quick, and without
     /// waiting.
     fn is_same_process(&self) -> bool;
+
+    /// The process's directory below `/proc`, where it is held open: what is read through it is of this process alone.
+    fn directory(&self) -> Option<BorrowedFd<'_>> {
+        None
+    }
 }
 
 impl Workload {
@@ -61,6 +67,12 @@ impl Workload {
     #[must_use]
     pub fn pid(&self) -> u32 {
         self.pid
+    }
+
+    /// The process's directory below `/proc`, where whoever holds the process holds that too.
+    #[must_use]
+    pub fn directory(&self) -> Option<BorrowedFd<'_>> {
+        self.hold.directory()
     }
 
     /// Checks that the process is still the one that called.

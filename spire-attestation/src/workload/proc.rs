@@ -4,18 +4,33 @@
 use std::{
     fs::File,
     io::{self, Read},
-    os::fd::OwnedFd,
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
     path::Path,
 };
 
 use rustix::fs::{CWD, Mode, OFlags};
 
+use super::Workload;
 use crate::ProcessError;
 
 /// An opened `/proc/<pid>`. Every call may block for a moment.
-pub(super) struct ProcDir {
+pub(super) struct ProcDir<'a> {
     pid: u32,
-    dir: OwnedFd,
+    dir: Dir<'a>,
+}
+
+enum Dir<'a> {
+    Opened(OwnedFd),
+    Held(BorrowedFd<'a>),
+}
+
+impl AsFd for Dir<'_> {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Self::Opened(dir) => dir.as_fd(),
+            Self::Held(dir) => *dir,
+        }
+    }
 }
 
 /// What `/proc/<pid>/status` says about the owner.
@@ -29,11 +44,19 @@ pub(super) struct Owner {
     pub(super) groups: Vec<u32>,
 }
 
-impl ProcDir {
+impl<'a> ProcDir<'a> {
+    /// The directory of a process that has called: the one that is held, or the one of its number.
+    pub(super) fn of(root: &Path, workload: &'a Workload) -> Result<Self, ProcessError> {
+        match workload.directory().filter(|_| root == Path::new("/proc")) {
+            Some(dir) => Ok(Self { pid: workload.pid(), dir: Dir::Held(dir) }),
+            None => Self::open(root, workload.pid()),
+        }
+    }
+
     pub(super) fn open(root: &Path, pid: u32) -> Result<Self, ProcessError> {
         let path = root.join(pid.to_string());
         match rustix::fs::openat(CWD, &path, OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::RDONLY, Mode::empty()) {
-            Ok(dir) => Ok(Self { pid, dir }),
+            Ok(dir) => Ok(Self { pid, dir: Dir::Opened(dir) }),
             Err(rustix::io::Errno::NOENT) => Err(ProcessError::Gone { pid }),
             Err(errno) => Err(ProcessError::Io { pid, what: "directory", source: errno.into() }),
         }
@@ -59,7 +82,8 @@ impl ProcDir {
     }
 
     pub(super) fn owner(&self) -> Result<Owner, ProcessError> {
-        let mut status = String::new();
+        // Room for all of it at once; each read is a call of the kernel.
+        let mut status = String::with_capacity(STATUS_BYTES);
         self.open_file("status")
             .and_then(|file| file.take(MAX_STATUS_BYTES).read_to_string(&mut status))
             .map_err(|source| self.io("status", source))?;
@@ -117,6 +141,9 @@ fn numbers(text: &str) -> Result<Vec<u32>, &'static str> {
 
 /// A process may be in 65,536 groups of up to ten digits each.
 const MAX_STATUS_BYTES: u64 = 1024 * 1024;
+
+/// Of a process in few groups, with room to spare.
+const STATUS_BYTES: usize = 4096;
 
 /// A machine has a few thousand mounts at most.
 #[cfg(feature = "docker")]

@@ -81,10 +81,8 @@ impl UnixAttestor {
     /// The selector values of the process. Blocks for as long as executables are read.
     fn look_at(&self, workload: &Workload) -> Result<Vec<String>, ProcessError> {
         let config = &self.config;
-        let process = ProcDir::open(&config.proc_root, workload.pid())?;
-        // Now that the directory is held it belongs to one process for good; this says that it is the right one.
-        workload.check()?;
-
+        // Held, the directory belongs to one process for good; the check at the end says that it is the right one.
+        let process = ProcDir::of(&config.proc_root, workload)?;
         let owner = process.owner()?;
         let users = self.users.of(&BTreeSet::from([owner.uid]));
         let groups = self.groups.of(&owner.groups.iter().copied().chain([owner.gid]).collect());
@@ -111,7 +109,7 @@ impl UnixAttestor {
 /// The SHA-256 of the executable in lowercase hexadecimal; of at most `limit` bytes, any number when 0.
 fn executable_digest(
     config: &UnixConfig,
-    process: &ProcDir,
+    process: &ProcDir<'_>,
     workload: &Workload,
     limit: u64,
 ) -> Result<String, ProcessError> {
@@ -242,7 +240,7 @@ mod tests {
         let asked = std::sync::atomic::AtomicU32::new(0);
         let ends = move || asked.fetch_add(1, std::sync::atomic::Ordering::SeqCst) == 0;
         let workload = Workload::new(42, Arc::new(ends));
-        assert!(attestor(&dir, false, 0).attest(&workload).await.is_err());
+        assert!(attestor(&dir, true, 0).attest(&workload).await.is_err());
     }
 
     #[tokio::test]

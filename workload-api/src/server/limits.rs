@@ -12,7 +12,7 @@ use super::Peer;
 /// Bounds of an endpoint. What goes beyond is refused with `ResourceExhausted`; what is open stays.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Connections at a time. Where the process may hold few files open, a third of those instead.
+    /// Connections at a time. Where the process may hold few files open, a quarter of those instead.
     pub connections: usize,
     /// Connections at a time of one process (or one address); a quarter of all at most.
     pub connections_per_caller: usize,
@@ -69,10 +69,10 @@ impl Gate {
         Self::of("calls", limits, limits.calls_per_caller, limits.calls)
     }
 
-    /// For connections, each of which holds a socket and its process.
+    /// For connections, each of which holds a socket, its process, and that one's directory.
     pub(super) fn of_connections(limits: Limits) -> Self {
         let descriptors = getrlimit(Resource::Nofile).current.and_then(|most| usize::try_from(most).ok());
-        let most = limits.connections.min(descriptors.unwrap_or(usize::MAX) / 3);
+        let most = limits.connections.min(descriptors.unwrap_or(usize::MAX) / 4);
         Self::of("connections", limits, limits.connections_per_caller.min(most.div_ceil(4)), most)
     }
 

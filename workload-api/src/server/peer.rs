@@ -1,16 +1,18 @@
 //! Who is at the other end of a connection.
 //!
 //! A process is known by its number, and numbers are used again. So the process is taken hold of when it connects: by a
-//! pidfd, or where there is none by the time it started. Whoever has looked at it by its number asks [`Process::check`] afterwards.
+//! pidfd, or where there is none by the time it started, and by its directory below `/proc`. Whoever has looked at it by its
+//! number asks [`Process::check`] afterwards.
 
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::os::unix::fs::MetadataExt as _;
 use std::sync::Arc;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::{CWD, Mode, OFlags, fstat, openat};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use tokio::net::UnixStream;
 
@@ -61,6 +63,7 @@ pub struct Process {
     uid: u32,
     gid: u32,
     hold: Hold,
+    directory: OwnedFd,
 }
 
 /// What tells a process from others that get its number later.
@@ -92,7 +95,10 @@ impl Process {
             Err(rustix::io::Errno::SRCH) => return Err(gone()),
             Err(_) => Hold::Started(start_time(pid).map_err(|_| gone())?),
         };
-        let process = Self { pid, uid, gid, hold };
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let directory = openat(CWD, format!("/proc/{}", pid.as_raw_pid()), flags, Mode::empty()).map_err(|_| gone())?;
+        let process = Self { pid, uid, gid, hold, directory };
+        // That it lives still says that the directory is its own.
         process.check()?;
         Ok(process)
     }
@@ -115,6 +121,12 @@ impl Process {
         self.gid
     }
 
+    /// Its directory below `/proc`, which belongs to it alone, whoever gets its number later.
+    #[must_use]
+    pub fn directory(&self) -> BorrowedFd<'_> {
+        self.directory.as_fd()
+    }
+
     /// Checks that the process lives, is the one that connected, and has still the same effective user and group.
     /// Quick and without waiting.
     ///
@@ -129,8 +141,9 @@ impl Process {
         if is_gone {
             return Err(gone());
         }
-        let owner = std::fs::metadata(format!("/proc/{}", self.pid())).map_err(|_| gone())?;
-        if (owner.uid(), owner.gid()) != (self.uid, self.gid) {
+        // Of a process that has gone this would say root, which is why that comes first.
+        let owner = fstat(&self.directory).map_err(|_| gone())?;
+        if (owner.st_uid, owner.st_gid) != (self.uid, self.gid) {
             return Err(PeerError::ChangedUser { pid: self.pid() });
         }
         Ok(())
@@ -231,6 +244,7 @@ mod tests {
         child.kill().unwrap();
         child.wait().unwrap();
         assert_eq!(process.check(), Err(PeerError::Gone { pid: process.pid() }));
+        assert!(openat(process.directory(), "status", OFlags::CLOEXEC, Mode::empty()).is_err());
         assert!(matches!(hold(child.id()), Err(PeerError::Gone { .. })));
     }
 
