@@ -50,7 +50,7 @@ use crate::endpoints::uds::UdsListener;
 use crate::endpoints::{self, Ends, tcp};
 use crate::entries::EntryCache;
 use crate::error::Error;
-use crate::federation::{self, FederationHandle, StoredOwnBundle};
+use crate::federation::{self, FederationHandle, StoredFederation, StoredOwnBundle};
 use crate::health;
 use crate::metered_store::metered;
 use crate::prune;
@@ -280,7 +280,7 @@ impl Parts {
 
         let federation = federation::start_driver(
             self.config.federation.federates_with.clone(),
-            Arc::clone(&self.store),
+            StoredFederation::new(Arc::clone(&self.store), Arc::clone(&self.cache)),
             &settings,
             Arc::clone(&self.clock),
             Box::new(OsRng.unwrap_err()),

@@ -15,6 +15,7 @@ use spire_federation::{
     serve::{BundleEndpoint, https_spiffe},
 };
 use spire_runtime::{Clock, SystemClock, rustls_time};
+use spire_server::entries::EntryCache;
 use spire_server::federation::{Federation, FederationHandle, StoredFederation, StoredOwnBundle};
 use spire_types::{EndpointProfile, FederationRelationship};
 use tokio::{net::TcpListener, time::sleep};
@@ -47,7 +48,8 @@ impl Domain {
         let token = shutdown.clone();
         tokio::spawn(async move { endpoint.serve(listener, token).await });
 
-        let store = Arc::new(StoredFederation::new(datastore.clone()));
+        let cache = EntryCache::load(datastore.clone(), authority.trust_domain().clone()).await.unwrap();
+        let store = Arc::new(StoredFederation::new(datastore.clone(), Arc::new(cache)));
         let rng = Box::new(ChaCha8Rng::seed_from_u64(1));
         let (driver, handle) = Federation::new(vec![], store, Fetcher::new(provider, time), clock, rng);
         tokio::spawn(driver.run(shutdown.clone()));

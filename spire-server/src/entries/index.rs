@@ -271,6 +271,15 @@ impl EntryIndex {
         self.bundles.values()
     }
 
+    /// Whether no relationship is different in `other`.
+    #[must_use]
+    pub fn has_relationships_of(&self, other: &Self) -> bool {
+        let is_same = |theirs: &Arc<FederationRelationship>| {
+            self.relationships.get(&theirs.trust_domain).is_some_and(|ours| Arc::ptr_eq(ours, theirs))
+        };
+        self.relationships.len() == other.relationships.len() && other.relationships.values().all(is_same)
+    }
+
     /// All stored relationships, in no order.
     pub fn relationships(&self) -> impl Iterator<Item = &Arc<FederationRelationship>> {
         self.relationships.values()

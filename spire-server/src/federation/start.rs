@@ -7,7 +7,6 @@ use std::sync::Arc;
 
 use rand_core::{OsRng, RngCore, TryRngCore as _};
 use spiffe_core::tls::{Settings, TlsSource};
-use spire_datastore::DataStore;
 use spire_federation::fetch::Fetcher;
 use spire_federation::serve::acme::{self, AcmeCertificate, AcmeSettings};
 use spire_federation::serve::{self, ServingCertificate, https_spiffe, https_web};
@@ -20,20 +19,19 @@ use super::{Federation, FederationHandle, StoredFederation, StoredOwnBundle};
 use crate::config::{AcmeConfig, BundleEndpoint, BundleEndpointProfile, WebCertificate};
 use crate::error::Error;
 
-/// Keeps the bundles of the relationships `configured` and of those in `datastore` fresh, from a task of its own, and
+/// Keeps the bundles of the relationships `configured` and of those in `store` fresh, from a task of its own, and
 /// counts fetches in `metrics`.
 pub(crate) fn start_driver(
     configured: Vec<FederationRelationship>,
-    datastore: Arc<dyn DataStore>,
+    store: StoredFederation,
     settings: &Settings,
     clock: Arc<dyn Clock>,
     rng: Box<dyn RngCore + Send>,
     metrics: Metrics,
     tasks: &Tasks,
 ) -> FederationHandle {
-    let store = Arc::new(StoredFederation::new(datastore));
     let fetcher = Fetcher::new(Arc::clone(&settings.provider), Arc::clone(&settings.time));
-    let (driver, handle) = Federation::new(configured, store, fetcher, clock, rng);
+    let (driver, handle) = Federation::new(configured, Arc::new(store), fetcher, clock, rng);
     let shutdown = tasks.shutdown_token();
     tasks.spawn("federation", async move {
         driver.with_metrics(metrics).run(shutdown).await;
@@ -115,6 +113,7 @@ mod tests {
     use spire_types::EndpointProfile;
 
     use super::*;
+    use crate::entries::EntryCache;
 
     /// A server's side of federation, from a configuration.
     async fn endpoint(profile: BundleEndpointProfile, tasks: &Tasks) -> Result<(TestAuthority, SocketAddr), Error> {
@@ -150,7 +149,9 @@ mod tests {
         let rng = Box::new(ChaCha8Rng::seed_from_u64(1));
         let clock = Arc::new(SystemClock);
         let metrics = Metrics::disabled();
-        let handle = start_driver(vec![relationship], here.clone(), &settings(), clock, rng, metrics, &tasks);
+        let cache = EntryCache::load(here.clone(), TrustDomain::parse("near.example").unwrap()).await.unwrap();
+        let store = StoredFederation::new(here.clone(), Arc::new(cache));
+        let handle = start_driver(vec![relationship], store, &settings(), clock, rng, metrics, &tasks);
         handle.refresh(other.trust_domain()).await.unwrap();
         let fetched = here.fetch_bundle(&TrustDomain::parse("other.org").unwrap()).await.unwrap().unwrap();
         assert_eq!(fetched.refresh_hint, Some(Ttl::from_minutes(2)));

@@ -10,15 +10,17 @@ use std::{
 use async_trait::async_trait;
 use parking_lot::Mutex;
 use spiffe_core::{Bundle, TrustDomain};
-use spire_datastore::{Change, Changes, DataStore, Revision};
+use spire_datastore::{DataStore, Revision};
 use spire_types::{FederationRelationship, PageRequest};
 use tokio::sync::watch;
 
 use super::{Changed, FederationStore, StoreError};
+use crate::entries::{EntryCache, EntryIndex};
 
-/// The datastore as the driver of federation sees it. It follows the log of changes, and knows its own writes.
+/// The datastore as the driver of federation sees it. It follows the index, and knows its own writes.
 pub struct StoredFederation {
     datastore: Arc<dyn DataStore>,
+    cache: Arc<EntryCache>,
     watch: tokio::sync::Mutex<Watch>,
     /// What this driver has stored last.
     own: Mutex<BTreeMap<TrustDomain, Bundle>>,
@@ -26,51 +28,28 @@ pub struct StoredFederation {
 
 struct Watch {
     revisions: watch::Receiver<Revision>,
-    /// Up to which changes are known.
-    seen: Revision,
+    /// Up to which state changes are known.
+    seen: Arc<EntryIndex>,
 }
 
 impl StoredFederation {
-    /// Follows `datastore` from the revision it has now.
-    pub fn new(datastore: Arc<dyn DataStore>) -> Self {
-        let mut revisions = datastore.revisions();
-        let seen = *revisions.borrow_and_update();
-        let watch = tokio::sync::Mutex::new(Watch { revisions, seen });
-        Self { datastore, watch, own: Mutex::default() }
+    /// Follows `datastore` from the state that its index `cache` has now.
+    pub fn new(datastore: Arc<dyn DataStore>, cache: Arc<EntryCache>) -> Self {
+        let watch = tokio::sync::Mutex::new(Watch { revisions: datastore.revisions(), seen: cache.current() });
+        Self { datastore, cache, watch, own: Mutex::default() }
     }
 
-    /// What others did of `changes`.
-    fn by_others(&self, changes: Vec<Change>) -> Changed {
-        let mut by_others = Changed::default();
-        for change in changes {
-            match change {
-                Change::Relationship(..) => by_others.relationships = true,
-                Change::Bundle(trust_domain, bundle) => {
-                    // The driver deletes none.
-                    let own = bundle.is_some_and(|bundle| self.own.lock().get(&trust_domain) == Some(&bundle));
-                    if !own {
-                        by_others.bundles.push(trust_domain);
-                    }
-                }
-                Change::Entry(..) | Change::Node(..) => {}
-            }
-        }
-        by_others
-    }
-
-    /// All that may have changed, when the log does not reach back far enough.
-    async fn everything(&self) -> Result<Changed, StoreError> {
-        let bundles = self.datastore.list_bundles(PageRequest::default()).await?.items;
-        let changes = bundles.into_iter().map(|bundle| Change::Bundle(bundle.trust_domain.clone(), Some(bundle)));
-        Ok(Changed { relationships: true, ..self.by_others(changes.collect()) })
-    }
-
-    /// What others have changed since `seen`, and what is seen then.
-    async fn since(&self, seen: Revision, newest: Revision) -> Result<(Revision, Changed), StoreError> {
-        match self.datastore.changes_since(seen).await? {
-            Changes::Since(revision, changes) => Ok((revision, self.by_others(changes))),
-            Changes::TooOld => Ok((newest, self.everything().await?)),
-        }
+    /// What others did between two states.
+    fn by_others(&self, before: &EntryIndex, after: &EntryIndex) -> Changed {
+        let own = self.own.lock();
+        let is_new = |bundle: &&Arc<Bundle>| {
+            let name = &bundle.trust_domain;
+            !before.bundle(name).is_some_and(|known| Arc::ptr_eq(known, bundle)) && own.get(name) != Some(bundle)
+        };
+        // The driver deletes none.
+        let deleted = before.bundles().filter(|bundle| after.bundle(&bundle.trust_domain).is_none());
+        let bundles = after.bundles().filter(is_new).chain(deleted).map(|bundle| bundle.trust_domain.clone()).collect();
+        Changed { relationships: !before.has_relationships_of(after), bundles }
     }
 }
 
@@ -103,20 +82,18 @@ impl FederationStore for StoredFederation {
         let mut watch = self.watch.lock().await;
         loop {
             let newest = *watch.revisions.borrow_and_update();
-            if newest > watch.seen {
-                match self.since(watch.seen, newest).await {
-                    Ok((revision, changed)) => {
-                        watch.seen = revision;
-                        if changed != Changed::default() {
-                            return changed;
-                        }
-                    }
-                    Err(err) => {
-                        tracing::warn!(%err, "changes of federation cannot be read, will retry");
-                        tokio::time::sleep(RETRY).await;
-                    }
-                }
-            } else if watch.revisions.changed().await.is_err() {
+            if let Err(err) = self.cache.reach(newest).await {
+                tracing::warn!(%err, "changes of federation cannot be read, will retry");
+                tokio::time::sleep(RETRY).await;
+                continue;
+            }
+            let current = self.cache.current();
+            let before = std::mem::replace(&mut watch.seen, Arc::clone(&current));
+            let changed = self.by_others(&before, &current);
+            if changed != Changed::default() {
+                return changed;
+            }
+            if watch.revisions.changed().await.is_err() {
                 // The store has ended; so will the driver.
                 std::future::pending::<()>().await;
             }

@@ -10,6 +10,7 @@ use spire_runtime::{SystemClock, rustls_time};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::*;
+use crate::entries::EntryCache;
 use crate::federation::{Federation, StoredFederation};
 
 struct World {
@@ -23,12 +24,13 @@ async fn world() -> World {
     let clock = Arc::new(SystemClock);
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let fetcher = Fetcher::new(provider, rustls_time(clock.clone()));
-    let store = Arc::new(StoredFederation::new(datastore.clone()));
+    let own = TrustDomain::parse("example.org").unwrap();
+    let cache = Arc::new(EntryCache::load(datastore.clone(), own.clone()).await.unwrap());
+    let store = Arc::new(StoredFederation::new(datastore.clone(), cache));
     let rng = Box::new(ChaCha8Rng::seed_from_u64(1));
     let (driver, handle) = Federation::new(Vec::new(), store, fetcher, clock, rng);
     let shutdown = CancellationToken::new();
     tokio::spawn(driver.run(shutdown.clone()));
-    let own = TrustDomain::parse("example.org").unwrap();
     let service = TrustDomainService::new(own, datastore.clone(), handle);
     World { service, datastore, _driver: shutdown.drop_guard() }
 }

@@ -8,7 +8,8 @@ use super::{super::StoredOwnBundle, *};
 
 async fn store() -> (Arc<SqliteStore>, StoredFederation) {
     let datastore = Arc::new(SqliteStore::in_memory().await.unwrap());
-    let federation = StoredFederation::new(datastore.clone());
+    let cache = EntryCache::load(datastore.clone(), TrustDomain::parse("near.example").unwrap()).await.unwrap();
+    let federation = StoredFederation::new(datastore.clone(), Arc::new(cache));
     (datastore, federation)
 }
 
