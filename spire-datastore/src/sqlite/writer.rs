@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use rusqlite::{Connection, Transaction, TransactionBehavior};
+use rusqlite::Connection;
 use tokio::sync::{oneshot, watch};
 
 use super::fail::Fail;
@@ -155,13 +155,13 @@ impl Shift {
     }
 
     fn commit(&self, batch: &mut [Box<dyn Job>]) -> Result<Revision, Error> {
-        let mut connection = lock(&self.shared.connection);
+        let connection = lock(&self.shared.connection);
         let durable = batch.iter().any(|job| job.is_durable());
         if self.shared.syncs.load(Ordering::Relaxed) != durable {
             connection::sync_commits(&connection, durable).map_err(|fail| fail.during("commit"))?;
             self.shared.syncs.store(durable, Ordering::Relaxed);
         }
-        commit(&mut connection, batch)
+        commit(&connection, batch)
     }
 
     fn next_batch(&mut self) -> Option<Vec<Box<dyn Job>>> {
@@ -191,36 +191,52 @@ impl Drop for Shift {
 }
 
 /// Does all jobs in one transaction; one that fails leaves no trace and does not hold up the others.
-fn commit(connection: &mut Connection, batch: &mut [Box<dyn Job>]) -> Result<Revision, Error> {
-    let attempt = |err: rusqlite::Error| Fail::from(err).during("commit");
-    let tx = connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(attempt)?;
+fn commit(connection: &Connection, batch: &mut [Box<dyn Job>]) -> Result<Revision, Error> {
+    let outcome = step(connection, "BEGIN IMMEDIATE")
+        .map_err(|fail| fail.during("commit"))
+        .and_then(|()| commit_begun(connection, batch));
+    if outcome.is_err() {
+        undo(connection).map_err(|fail| fail.during("commit"))?;
+    }
+    outcome
+}
+
+fn commit_begun(connection: &Connection, batch: &mut [Box<dyn Job>]) -> Result<Revision, Error> {
+    let attempt = |fail: Fail| fail.during("commit");
     if let [only] = batch {
-        if only.run(&tx).is_err() {
-            return log::newest(&tx).map_err(|fail| fail.during("commit"));
+        if only.run(connection).is_err() {
+            return undo(connection).and_then(|()| log::newest(connection)).map_err(attempt);
         }
     } else {
         for job in batch.iter_mut() {
-            run_apart(&tx, job.as_mut())?;
+            run_apart(connection, job.as_mut())?;
         }
     }
-    log::trim(&tx).map_err(|fail| fail.during("commit"))?;
-    let revision = log::newest(&tx).map_err(|fail| fail.during("commit"))?;
-    tx.commit().map_err(attempt)?;
-    Ok(revision)
+    log::trim(connection).map_err(attempt)?;
+    let revision = log::newest(connection).map_err(attempt)?;
+    step(connection, "COMMIT").map(|()| revision).map_err(attempt)
 }
 
-fn run_apart(tx: &Transaction<'_>, job: &mut dyn Job) -> Result<(), Error> {
-    let step = |sql| tx.prepare_cached(sql)?.execute([]).map_err(Fail::from);
-    let done = step("SAVEPOINT job").map(|_| job.run(tx)).and_then(|outcome| {
+/// Rolls back, unless SQLite has done so by itself, as it does after some failures (a full disk, say).
+fn undo(connection: &Connection) -> Result<(), Fail> {
+    if connection.is_autocommit() { Ok(()) } else { step(connection, "ROLLBACK") }
+}
+
+fn step(connection: &Connection, sql: &str) -> Result<(), Fail> {
+    connection.prepare_cached(sql)?.execute([])?;
+    Ok(())
+}
+
+fn run_apart(connection: &Connection, job: &mut dyn Job) -> Result<(), Error> {
+    let done = step(connection, "SAVEPOINT job").map(|()| job.run(connection)).and_then(|outcome| {
         // After some failures (a full disk, say) SQLite has rolled everything back by itself.
-        if tx.is_autocommit() {
+        if connection.is_autocommit() {
             return Err(Fail::Rule(outcome.err().unwrap_or(Error::Closed)));
         }
         if outcome.is_err() {
-            step("ROLLBACK TO job")?;
+            step(connection, "ROLLBACK TO job")?;
         }
-        step("RELEASE job")?;
-        Ok(())
+        step(connection, "RELEASE job")
     });
     done.map_err(|fail: Fail| fail.during("commit"))
 }
