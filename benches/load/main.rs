@@ -282,9 +282,10 @@ impl Run {
         let keep = self.options.keep.clone().unwrap_or_else(|| scratch.to_owned());
         let mut deployments = Vec::new();
         for subject in self.subjects.clone() {
-            let folder = keep.join(format!("{}-{entries}", subject.name));
-            let deployment = filled(&subject, &folder, entries).await?;
-            deployment.server.stop()?;
+            let kept = keep.join(format!("{}-{entries}", subject.name));
+            let folder = scratch.join(format!("{}-with-{entries}", subject.name));
+            fill(&subject, &kept, entries).await?;
+            copy(&kept, &folder)?;
             let deployment = Deployment::start(&subject, &folder).await?;
             let name = subject.name;
             self.report.add(
@@ -335,8 +336,10 @@ impl Run {
         let entries = self.options.huge;
         let Some(subject) = self.subjects.first().cloned() else { return Ok(()) };
         let keep = self.options.keep.clone().unwrap_or_else(|| scratch.to_owned());
-        let folder = keep.join(format!("{}-{entries}", subject.name));
-        filled(&subject, &folder, entries).await?.server.stop()?;
+        let kept = keep.join(format!("{}-{entries}", subject.name));
+        let folder = scratch.join(format!("{}-with-{entries}", subject.name));
+        fill(&subject, &kept, entries).await?;
+        copy(&kept, &folder)?;
         let deployment = Deployment::start(&subject, &folder).await?;
         self.report.add(
             "start to ready, server, 1,000,000 entries",
@@ -393,9 +396,7 @@ impl Run {
         goal: &'static str,
         there: usize,
     ) -> Result<(), Failure> {
-        // Registries that are kept have the entries of former runs.
-        let run = std::time::UNIX_EPOCH.elapsed()?.as_secs();
-        let next = Arc::new(AtomicUsize::new(usize::try_from(run)?.saturating_mul(1_000_000)));
+        let next = Arc::new(AtomicUsize::new(there));
         for _ in 0..self.options.turns {
             for deployment in deployments {
                 let figure = rows::create(deployment, &next)(self.length()).await?;
@@ -486,14 +487,13 @@ async fn prepare(deployment: &Deployment) -> Result<Nodes, Failure> {
     Ok(Nodes { small, large, ids })
 }
 
-/// A server with so many entries: those of an earlier run, where they were kept.
-async fn filled(subject: &Subject, folder: &Path, entries: usize) -> Result<Deployment, Failure> {
+/// Makes a registry with so many entries in a folder, unless an earlier run has.
+async fn fill(subject: &Subject, folder: &Path, entries: usize) -> Result<(), Failure> {
     let complete = folder.join("complete");
-    let kept = complete.exists();
-    let deployment = Deployment::start(subject, folder).await?;
-    if kept {
-        return Ok(deployment);
+    if complete.exists() {
+        return Ok(());
     }
+    let deployment = Deployment::start(subject, folder).await?;
     let mut running = tokio::task::JoinSet::new();
     for caller in 0..4 {
         let channel = deployment.admin();
@@ -510,8 +510,19 @@ async fn filled(subject: &Subject, folder: &Path, entries: usize) -> Result<Depl
     while let Some(outcome) = running.join_next().await {
         outcome??;
     }
-    std::fs::write(complete, "")?;
-    Ok(deployment)
+    deployment.server.stop()?;
+    Ok(std::fs::write(complete, "")?)
+}
+
+/// Copies what a server has on disk: a run works on a copy, and leaves the registry as it was filled.
+fn copy(from: &Path, to: &Path) -> Result<(), Failure> {
+    let data = to.join("data");
+    std::fs::create_dir_all(&data)?;
+    for file in std::fs::read_dir(from.join("data"))? {
+        let file = file?;
+        std::fs::copy(file.path(), data.join(file.file_name()))?;
+    }
+    Ok(())
 }
 
 /// Size without symbols, in MiB.

@@ -18,16 +18,30 @@ pub enum Created {
 /// Registration entries.
 #[async_trait]
 pub trait Entries {
-    /// Creates an entry; without an ID it gets `fallback_id`. Revision number and creation time are set here.
+    /// Creates an entry: [`Self::create_entries`] with one.
     ///
     /// # Errors
-    /// [`Error::AlreadyExists`] for an ID that is taken, [`Error::NoFederatedBundle`], [`Error::Invalid`].
+    /// [`Error::AlreadyExists`] for an ID that is taken, [`Error::NoFederatedBundle`], [`Error::Invalid`], or when the
+    /// backend fails.
     async fn create_entry(
         &self,
         entry: RegistrationEntry,
         fallback_id: EntryId,
         now: Timestamp,
-    ) -> Result<Created, Error>;
+    ) -> Result<Created, Error> {
+        self.create_entries(vec![(entry, fallback_id)], now).await?.pop().unwrap_or(Err(Error::Closed))
+    }
+
+    /// Creates entries at one moment; one without an ID gets the one beside it. Revision number and creation time are
+    /// set here. Each that can be created is, in the order given, and each has its own outcome.
+    ///
+    /// # Errors
+    /// When the backend fails: then none of them is created.
+    async fn create_entries(
+        &self,
+        entries: Vec<(RegistrationEntry, EntryId)>,
+        now: Timestamp,
+    ) -> Result<Vec<Result<Created, Error>>, Error>;
 
     /// Changes the fields of the entry of that ID which `mask` names, and raises its revision number.
     ///

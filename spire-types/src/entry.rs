@@ -36,9 +36,12 @@ impl EntryId {
         Ok(Self(id.into()))
     }
 
-    /// A new random ID in the form of a UUID, version 4.
-    pub fn random(rng: &mut (impl rand_core::RngCore + ?Sized)) -> Self {
-        Self(uuid_v4(rng).into())
+    /// A new ID in the form of a UUID, version 7 (RFC 9562 §5.7): the time in milliseconds, then 74 random bits. What is
+    /// made at one time stands at one place of an index, however large that is.
+    pub fn new_at(now: Timestamp, rng: &mut (impl rand_core::RngCore + ?Sized)) -> Self {
+        let milliseconds = u128::from(now.as_unix().unsigned_abs()) * 1000;
+        let bits = random_bits(rng) & ((1 << 80) - 1) | (milliseconds & 0xffff_ffff_ffff) << 80;
+        Self(uuid(7, bits).into())
     }
 
     /// The ID.
@@ -50,9 +53,18 @@ impl EntryId {
 
 /// A random UUID, version 4 (RFC 9562 §5.4).
 pub fn uuid_v4(rng: &mut (impl rand_core::RngCore + ?Sized)) -> String {
+    uuid(4, random_bits(rng))
+}
+
+fn random_bits(rng: &mut (impl rand_core::RngCore + ?Sized)) -> u128 {
     let mut random = [0; 16];
     rng.fill_bytes(&mut random);
-    let bits = (u128::from_be_bytes(random) & !(0xf << 76) & !(0x3 << 62)) | (0x4 << 76) | (0x2 << 62);
+    u128::from_be_bytes(random)
+}
+
+/// A UUID of that version, whose other bits are given.
+fn uuid(version: u128, bits: u128) -> String {
+    let bits = bits & !(0xf << 76) & !(0x3 << 62) | version << 76 | 0x2 << 62;
     let hex = format!("{bits:032x}");
     let part = |range| hex.get(range).unwrap_or_default();
     format!("{}-{}-{}-{}-{}", part(0..8), part(8..12), part(12..16), part(16..20), part(20..32))
@@ -370,7 +382,7 @@ mod tests {
     }
 
     #[test]
-    fn random_ids_are_uuids_of_version_4() {
+    fn ids_are_uuids_of_version_7_and_others_of_version_4() {
         struct Ones;
         impl rand_core::RngCore for Ones {
             fn next_u32(&mut self) -> u32 {
@@ -383,7 +395,10 @@ mod tests {
                 bytes.fill(0xff);
             }
         }
-        assert_eq!(EntryId::random(&mut Ones).as_str(), "ffffffff-ffff-4fff-bfff-ffffffffffff");
+        // RFC 9562 §A.6 has this time.
+        let id = EntryId::new_at(Timestamp::from_unix(1_645_557_742), &mut Ones);
+        assert_eq!(id.as_str(), "017f22e2-79b0-7fff-bfff-ffffffffffff");
+        assert_eq!(uuid_v4(&mut Ones), "ffffffff-ffff-4fff-bfff-ffffffffffff");
     }
 
     #[test]

@@ -8,7 +8,7 @@ use spire_types::{
 };
 
 use super::{NOW, create, entry, entry_id, id, other, selectors};
-use crate::{Created, DataStore, Error};
+use crate::{Created, DataStore, Error, Revision};
 
 pub async fn an_entry_is_created_with_an_id_a_time_and_revision_number_0(store: &dyn DataStore) {
     let mut asked = entry("a");
@@ -43,6 +43,35 @@ pub async fn an_id_that_is_taken_is_refused(store: &dyn DataStore) {
     let refused = store.create_entry(entry("b"), entry_id("-a"), NOW).await;
     assert_eq!(refused, Err(Error::AlreadyExists { constraint: "registered_entries.entry_id" }));
     assert_eq!(store.count_entries(EntryFilter::default()).await.unwrap(), 1);
+}
+
+pub async fn of_many_entries_each_that_can_be_is_created_in_the_order_given(store: &dyn DataStore) {
+    let named = |name: &str, id: &str| (RegistrationEntry { id: None, ..entry(name) }, entry_id(id));
+    let mut unsound = named("c", "c");
+    unsound.0.selectors.clear();
+    let asked = vec![named("b", "b"), unsound, named("a", "a"), named("b", "again"), named("d", "a"), named("e", "e")];
+    let outcomes = store.create_entries(asked, NOW).await.unwrap();
+    let revisions: Vec<_> = outcomes
+        .iter()
+        .map(|outcome| match outcome {
+            Ok(Created::New(_, revision)) => Ok(revision.0),
+            Ok(Created::Similar(entry)) => Err(entry.id.as_ref().unwrap().to_string()),
+            Err(Error::Invalid { .. }) => Err("invalid".to_owned()),
+            Err(Error::AlreadyExists { .. }) => Err("taken".to_owned()),
+            Err(err) => panic!("{err}"),
+        })
+        .collect();
+    let refused = |why: &str| Err(why.to_owned());
+    assert_eq!(revisions, [Ok(1), refused("invalid"), Ok(2), refused("b"), refused("taken"), Ok(3)]);
+    let listed = store.list_entries(EntryFilter::default(), PageRequest::default()).await.unwrap().items;
+    let created = outcomes.into_iter().filter_map(|outcome| match outcome {
+        Ok(Created::New(entry, _)) => Some(entry),
+        _ => None,
+    });
+    assert_eq!(created.collect::<Vec<_>>(), listed);
+    assert_eq!(store.create_entries(Vec::new(), NOW).await, Ok(Vec::new()));
+    let (_, next) = create(store, entry("f")).await;
+    assert_eq!(next, Revision(4), "no revision is left out");
 }
 
 pub async fn unsound_entries_are_refused(store: &dyn DataStore) {

@@ -32,6 +32,7 @@ macro_rules! conformance_suite {
             entries: an_entry_is_created_with_an_id_a_time_and_revision_number_0,
             entries: a_similar_entry_is_answered_and_not_created,
             entries: an_id_that_is_taken_is_refused,
+            entries: of_many_entries_each_that_can_be_is_created_in_the_order_given,
             entries: unsound_entries_are_refused,
             entries: every_field_reads_back,
             entries: an_update_takes_the_masked_fields_and_raises_the_revision_number,

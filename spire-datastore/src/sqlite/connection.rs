@@ -5,6 +5,7 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 
 use super::fail::Fail;
@@ -46,6 +47,8 @@ pub(super) fn open_writer(place: &Place, busy_timeout: Duration) -> Result<Conne
     connection.pragma_update(None, "wal_autocheckpoint", CHECKPOINT_PAGES)?;
     connection.pragma_update(None, "foreign_keys", true)?;
     connection.pragma_update(None, "cache_size", -WRITER_CACHE_KIB)?;
+    // What a savepoint may have to put back is not written to a file on the way.
+    connection.pragma_update(None, "temp_store", "MEMORY")?;
     Ok(connection)
 }
 
@@ -67,6 +70,8 @@ pub(super) fn open_reader(path: &Path, busy_timeout: Duration) -> Result<Connect
 fn prepare(connection: &Connection, busy_timeout: Duration) -> Result<(), Fail> {
     connection.busy_timeout(busy_timeout)?;
     connection.set_prepared_statement_cache_capacity(PREPARED_STATEMENTS);
+    // A plan depends on the statement alone. Else each new value calls for a new plan, because of the partial indexes.
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
     Ok(())
 }
 

@@ -8,9 +8,9 @@ use spire_types::{EntryFilter, EntryId, EntryMask, InvalidEntry, MatchBehavior, 
 use super::SqliteStore;
 use super::entry_rows::{self, SELECT};
 use super::fail::Fail;
-use super::log::{Kind, Op, record};
+use super::log::{Kind, Op, Recorder, record};
 use super::page::{Conditions, page};
-use super::selectors::{OF_ENTRIES, digest_of};
+use super::selectors::OF_ENTRIES;
 use crate::{Change, Created, Entries, Error, Revision};
 
 fn check(entry: &RegistrationEntry) -> Result<(), Error> {
@@ -38,8 +38,29 @@ fn settle_federation(connection: &Connection, names: &mut Vec<TrustDomain>) -> R
     Ok(())
 }
 
+/// Creates each of these entries that can be, in the order given.
+fn create_all(
+    connection: &Connection,
+    entries: Vec<(RegistrationEntry, EntryId)>,
+    now: Timestamp,
+) -> Result<Vec<Result<Created, Error>>, Fail> {
+    let mut recorder = Recorder::begin(connection)?;
+    let mut outcomes = Vec::with_capacity(entries.len());
+    for (entry, fallback_id) in entries {
+        outcomes.push(match create(connection, &mut recorder, entry, fallback_id, now) {
+            Ok(created) => Ok(created),
+            // What breaks a rule is found before anything is written of it.
+            Err(Fail::Rule(err)) => Err(err),
+            Err(fail) => return Err(fail),
+        });
+    }
+    recorder.finish()?;
+    Ok(outcomes)
+}
+
 fn create(
     connection: &Connection,
+    recorder: &mut Recorder<'_>,
     mut entry: RegistrationEntry,
     fallback_id: EntryId,
     now: Timestamp,
@@ -52,8 +73,8 @@ fn create(
     let id = entry.id.take().unwrap_or(fallback_id);
     entry.revision_number = 0;
     entry.created_at = now;
-    entry_rows::insert(connection, &id, &entry)?;
-    let revision = record(connection, Kind::Entry, id.as_str(), Op::Put)?;
+    entry_rows::insert(connection, recorder.next(), &id, &entry)?;
+    let revision = recorder.record(Kind::Entry, id.as_str(), Op::Put)?;
     entry.id = Some(id);
     Ok(Created::New(entry, revision))
 }
@@ -64,11 +85,12 @@ fn update(
     mask: &EntryMask,
 ) -> Result<(RegistrationEntry, Revision), Fail> {
     let id = changed.id.as_ref().ok_or(Error::NotFound { what: "entry" })?;
-    let (number, mut entry) = entry_rows::fetch(connection, id)?.ok_or(Error::NotFound { what: "entry" })?;
+    let (number, former) = entry_rows::fetch(connection, id)?.ok_or(Error::NotFound { what: "entry" })?;
+    let mut entry = former.clone();
     entry.update_from(changed, mask);
     check(&entry)?;
     settle_federation(connection, &mut entry.federates_with)?;
-    let revision = replace(connection, number, id, &mut entry)?;
+    let revision = replace(connection, number, id, &former, &mut entry)?;
     Ok((entry, revision))
 }
 
@@ -77,26 +99,28 @@ fn replace(
     connection: &Connection,
     number: i64,
     id: &EntryId,
+    former: &RegistrationEntry,
     entry: &mut RegistrationEntry,
 ) -> Result<Revision, Fail> {
     entry.revision_number += 1;
-    entry_rows::update(connection, number, entry)?;
+    entry_rows::update(connection, number, former, entry)?;
     record(connection, Kind::Entry, id.as_str(), Op::Put)
 }
 
 /// Deletes the entry of that ID, if there is one.
 pub(super) fn delete(connection: &Connection, id: &EntryId) -> Result<Option<(RegistrationEntry, Revision)>, Fail> {
     let Some((number, entry)) = entry_rows::fetch(connection, id)? else { return Ok(None) };
-    entry_rows::delete(connection, number)?;
+    entry_rows::delete(connection, number, &entry)?;
     let revision = record(connection, Kind::Entry, id.as_str(), Op::Delete)?;
     Ok(Some((entry, revision)))
 }
 
 /// Makes the entry of that ID federate with `name` no longer.
 pub(super) fn dissociate(connection: &Connection, id: &EntryId, name: &TrustDomain) -> Result<(), Fail> {
-    if let Some((number, mut entry)) = entry_rows::fetch(connection, id)? {
+    if let Some((number, former)) = entry_rows::fetch(connection, id)? {
+        let mut entry = former.clone();
         entry.federates_with.retain(|other| other != name);
-        replace(connection, number, id, &mut entry)?;
+        replace(connection, number, id, &former, &mut entry)?;
     }
     Ok(())
 }
@@ -126,15 +150,9 @@ fn conditions(connection: &Connection, filter: &EntryFilter) -> Result<(Conditio
     if let Some(downstream) = filter.downstream {
         conditions.add_plain(if downstream { "downstream = 1" } else { "downstream = 0" });
     }
-    match &filter.selectors {
-        Some(asked) if asked.behavior == MatchBehavior::Exact && !asked.selectors.is_empty() => {
-            conditions.add("selectors_digest = ?", digest_of(&asked.selectors));
-        }
-        Some(asked) => {
-            OF_ENTRIES.narrow(connection, &mut conditions, asked)?;
-            complete = complete && asked.behavior == MatchBehavior::Any;
-        }
-        None => {}
+    if let Some(asked) = &filter.selectors {
+        OF_ENTRIES.narrow(connection, &mut conditions, asked)?;
+        complete = complete && asked.behavior == MatchBehavior::Any;
     }
     Ok((conditions, complete))
 }
@@ -158,20 +176,22 @@ fn changed(entry: &RegistrationEntry, revision: Revision) -> Option<(Revision, C
     Some((revision, Change::Entry(entry.id.clone()?, Some(entry.clone()))))
 }
 
+fn created(outcome: &Result<Created, Error>) -> Option<(Revision, Change)> {
+    match outcome {
+        Ok(Created::New(entry, revision)) => changed(entry, *revision),
+        _ => None,
+    }
+}
+
 #[async_trait]
 impl Entries for SqliteStore {
-    async fn create_entry(
+    async fn create_entries(
         &self,
-        entry: RegistrationEntry,
-        fallback_id: EntryId,
+        entries: Vec<(RegistrationEntry, EntryId)>,
         now: Timestamp,
-    ) -> Result<Created, Error> {
-        let create = move |connection: &Connection| create(connection, entry, fallback_id, now);
-        self.write_changing("create entry", create, |created| match created {
-            Created::New(entry, revision) => changed(entry, *revision),
-            Created::Similar(_) => None,
-        })
-        .await
+    ) -> Result<Vec<Result<Created, Error>>, Error> {
+        let create = move |connection: &Connection| create_all(connection, entries, now);
+        self.write_changing("create entry", create, |outcomes| outcomes.iter().filter_map(created).collect()).await
     }
 
     async fn update_entry(
@@ -180,7 +200,7 @@ impl Entries for SqliteStore {
         mask: EntryMask,
     ) -> Result<(RegistrationEntry, Revision), Error> {
         let update = move |connection: &Connection| update(connection, &entry, &mask);
-        self.write_changing("update entry", update, |(entry, revision)| changed(entry, *revision)).await
+        self.write_changing("update entry", update, |(entry, revision)| Vec::from_iter(changed(entry, *revision))).await
     }
 
     async fn delete_entry(&self, id: &EntryId) -> Result<(RegistrationEntry, Revision), Error> {

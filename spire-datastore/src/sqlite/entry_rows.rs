@@ -5,14 +5,13 @@ use spiffe_core::{SpiffeId, Timestamp, TrustDomain, Ttl};
 use spire_types::{AdditionalAttributes, EntryId, RegistrationEntry, Selector};
 
 use super::fail::{Fail, unique};
-use super::selectors::{OF_ENTRIES, digest_of};
+use super::selectors::{digest_of, insert_of_entry, is_same_set, remove_of_entry};
 
-/// Reads entries without what other tables hold; takes conditions.
+/// Reads entries without the trust domains that they federate with, which are rows of their own; takes conditions.
 pub(super) const SELECT: &str = "SELECT id, entry_id, spiffe_id, parent_id, x509_svid_ttl, jwt_svid_ttl, admin, \
-     downstream, expires_at, revision_number, store_svid, hint, created_at, additional FROM registered_entries";
+     downstream, expires_at, revision_number, store_svid, hint, created_at, additional, selectors, dns_names \
+     FROM registered_entries";
 
-const DNS_NAMES_OF_ONE: &str = "SELECT value FROM dns_names WHERE owner = ?1 ORDER BY position";
-const DNS_NAMES_OF_ALL: &str = "SELECT owner, value FROM dns_names ORDER BY owner, position";
 const FEDERATES_WITH_OF_ONE: &str =
     "SELECT trust_domain FROM federated_registration_entries WHERE owner = ?1 ORDER BY position";
 const FEDERATES_WITH_OF_ALL: &str =
@@ -28,24 +27,24 @@ pub(super) fn fetch(connection: &Connection, id: &EntryId) -> Result<Option<(i64
     }
 }
 
+/// The entry in that row of the table.
+fn at(connection: &Connection, number: i64) -> Result<Option<RegistrationEntry>, Fail> {
+    let mut statement = connection.prepare_cached(&format!("{SELECT} WHERE id = ?1"))?;
+    let mut rows = statement.query([number])?;
+    rows.next()?.map(|row| whole(connection, row)).transpose()
+}
+
 /// The entry in that row of [`SELECT`], with what other tables hold.
 pub(super) fn whole(connection: &Connection, row: &Row<'_>) -> Result<RegistrationEntry, Fail> {
     let number = row.get(0)?;
     let mut entry = bare(row)?;
-    entry.selectors = OF_ENTRIES.of(connection, number)?;
-    entry.dns_names = texts(connection, DNS_NAMES_OF_ONE, number)?;
     let names = texts(connection, FEDERATES_WITH_OF_ONE, number)?;
     entry.federates_with = names.iter().map(|name| trust_domain(name)).collect::<Result<_, _>>()?;
     Ok(entry)
 }
 
-/// Hands out all entries, in the order of their creation. What belongs to them is read alongside, in the same order.
+/// Hands out all entries, in the order of their creation. What they federate with is read alongside, in the same order.
 pub(super) fn all(connection: &Connection, take: &mut dyn FnMut(RegistrationEntry)) -> Result<(), Fail> {
-    let mut selectors = connection.prepare_cached(OF_ENTRIES.of_all())?;
-    let mut selectors =
-        Children::new(selectors.query([])?, |row| Ok(Selector { kind: row.get(1)?, value: row.get(2)? }))?;
-    let mut dns_names = connection.prepare_cached(DNS_NAMES_OF_ALL)?;
-    let mut dns_names = Children::new(dns_names.query([])?, |row| row.get::<_, String>(1))?;
     let mut names = connection.prepare_cached(FEDERATES_WITH_OF_ALL)?;
     let mut names = Children::new(names.query([])?, |row| row.get::<_, String>(1))?;
     let mut statement = connection.prepare_cached(&format!("{SELECT} ORDER BY id"))?;
@@ -53,8 +52,6 @@ pub(super) fn all(connection: &Connection, take: &mut dyn FnMut(RegistrationEntr
     while let Some(row) = rows.next()? {
         let number: i64 = row.get(0)?;
         let mut entry = bare(row)?;
-        entry.selectors = selectors.of(number)?;
-        entry.dns_names = dns_names.of(number)?;
         entry.federates_with = names.of(number)?.iter().map(|name| trust_domain(name)).collect::<Result<_, _>>()?;
         take(entry);
     }
@@ -107,7 +104,7 @@ fn bare(row: &Row<'_>) -> Result<RegistrationEntry, Fail> {
     let id = |column| SpiffeId::parse(text(column)?).map_err(|err| Fail::damaged(format!("SPIFFE ID: {err}")));
     let ttl = |column| Ok::<_, Fail>(row.get::<_, Option<i64>>(column)?.map(|ttl| Ttl::from_secs(ttl.unsigned_abs())));
     let entry_id = EntryId::parse(text(1)?).map_err(|err| Fail::damaged(format!("entry ID: {err}")))?;
-    let mut entry = RegistrationEntry::new(id(2)?, id(3)?, Vec::new());
+    let mut entry = RegistrationEntry::new(id(2)?, id(3)?, selectors(text(14)?)?);
     entry.id = Some(entry_id);
     entry.x509_svid_ttl = ttl(4)?;
     entry.jwt_svid_ttl = ttl(5)?;
@@ -119,7 +116,29 @@ fn bare(row: &Row<'_>) -> Result<RegistrationEntry, Fail> {
     entry.hint = row.get(11)?;
     entry.created_at = Timestamp::from_unix(row.get(12)?);
     entry.additional = row.get::<_, Option<i64>>(13)?.map(additional);
+    if let Some(names) = row.get_ref(15)?.as_str_or_null().map_err(rusqlite::Error::from)? {
+        entry.dns_names = serde_json::from_str(names).map_err(|err| Fail::damaged(format!("DNS names: {err}")))?;
+    }
     Ok(entry)
+}
+
+/// Selectors as an entry's row holds them: pairs of type and value, in the order given.
+fn selectors(json: &str) -> Result<Vec<Selector>, Fail> {
+    let pairs: Vec<(String, String)> =
+        serde_json::from_str(json).map_err(|err| Fail::damaged(format!("selectors: {err}")))?;
+    Ok(pairs.into_iter().map(|(kind, value)| Selector { kind, value }).collect())
+}
+
+fn selectors_to_json(selectors: &[Selector]) -> Result<String, Fail> {
+    let pairs: Vec<_> = selectors.iter().map(|selector| (&selector.kind, &selector.value)).collect();
+    serde_json::to_string(&pairs).map_err(Fail::damaged)
+}
+
+fn dns_names_to_json(names: &[String]) -> Result<Option<String>, Fail> {
+    if names.is_empty() {
+        return Ok(None);
+    }
+    serde_json::to_string(names).map(Some).map_err(Fail::damaged)
 }
 
 fn additional(bits: i64) -> AdditionalAttributes {
@@ -138,18 +157,27 @@ fn seconds(ttl: Option<Ttl>) -> Option<i64> {
     ttl.map(|ttl| i64::try_from(ttl.as_secs()).unwrap_or(i64::MAX))
 }
 
-/// Stores a new entry. Its lists must have no member twice, and its bundles be stored.
-pub(super) fn insert(connection: &Connection, id: &EntryId, entry: &RegistrationEntry) -> Result<(), Fail> {
+/// Stores a new entry in that row. Its lists must have no member twice, and its bundles be stored. If the ID is taken,
+/// nothing is written.
+pub(super) fn insert(
+    connection: &Connection,
+    number: i64,
+    id: &EntryId,
+    entry: &RegistrationEntry,
+) -> Result<(), Fail> {
     let mut statement = connection.prepare_cached(
-        "INSERT INTO registered_entries (entry_id, spiffe_id, parent_id, selectors_digest, x509_svid_ttl, \
-         jwt_svid_ttl, admin, downstream, expires_at, revision_number, store_svid, hint, created_at, additional) \
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)",
+        "INSERT INTO registered_entries (id, entry_id, spiffe_id, parent_id, selectors, selectors_digest, \
+         x509_svid_ttl, jwt_svid_ttl, admin, downstream, expires_at, revision_number, store_svid, hint, created_at, \
+         additional, dns_names) \
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17)",
     )?;
-    let number = statement
-        .insert(params![
+    statement
+        .execute(params![
+            number,
             id.as_str(),
             entry.spiffe_id.as_str(),
             entry.parent_id.as_str(),
+            selectors_to_json(&entry.selectors)?,
             digest_of(&entry.selectors),
             seconds(entry.x509_svid_ttl),
             seconds(entry.jwt_svid_ttl),
@@ -161,23 +189,30 @@ pub(super) fn insert(connection: &Connection, id: &EntryId, entry: &Registration
             entry.hint,
             entry.created_at.as_unix(),
             entry.additional.map(additional_bits),
+            dns_names_to_json(&entry.dns_names)?,
         ])
         .map_err(unique("registered_entries.entry_id"))?;
-    OF_ENTRIES.insert(connection, number, &entry.selectors)?;
-    insert_lists(connection, number, entry)
+    insert_of_entry(connection, number, &entry.selectors)?;
+    insert_federation(connection, number, entry)
 }
 
-/// Stores an entry in place of the one in that row.
-pub(super) fn update(connection: &Connection, number: i64, entry: &RegistrationEntry) -> Result<(), Fail> {
+/// Stores an entry in place of `former` in that row.
+pub(super) fn update(
+    connection: &Connection,
+    number: i64,
+    former: &RegistrationEntry,
+    entry: &RegistrationEntry,
+) -> Result<(), Fail> {
     let mut statement = connection.prepare_cached(
-        "UPDATE registered_entries SET spiffe_id = ?2, parent_id = ?3, selectors_digest = ?4, x509_svid_ttl = ?5, \
-         jwt_svid_ttl = ?6, admin = ?7, downstream = ?8, expires_at = ?9, revision_number = ?10, store_svid = ?11, \
-         hint = ?12, additional = ?13 WHERE id = ?1",
+        "UPDATE registered_entries SET spiffe_id = ?2, parent_id = ?3, selectors = ?4, selectors_digest = ?5, \
+         x509_svid_ttl = ?6, jwt_svid_ttl = ?7, admin = ?8, downstream = ?9, expires_at = ?10, revision_number = ?11, \
+         store_svid = ?12, hint = ?13, additional = ?14, dns_names = ?15 WHERE id = ?1",
     )?;
     statement.execute(params![
         number,
         entry.spiffe_id.as_str(),
         entry.parent_id.as_str(),
+        selectors_to_json(&entry.selectors)?,
         digest_of(&entry.selectors),
         seconds(entry.x509_svid_ttl),
         seconds(entry.jwt_svid_ttl),
@@ -188,18 +223,17 @@ pub(super) fn update(connection: &Connection, number: i64, entry: &RegistrationE
         entry.store_svid,
         entry.hint,
         entry.additional.map(additional_bits),
+        dns_names_to_json(&entry.dns_names)?,
     ])?;
-    OF_ENTRIES.replace(connection, number, &entry.selectors)?;
-    connection.prepare_cached("DELETE FROM dns_names WHERE owner = ?1")?.execute([number])?;
+    remove_of_entry(connection, number, &former.selectors)?;
+    insert_of_entry(connection, number, &entry.selectors)?;
     connection.prepare_cached("DELETE FROM federated_registration_entries WHERE owner = ?1")?.execute([number])?;
-    insert_lists(connection, number, entry)
+    insert_federation(connection, number, entry)
 }
 
-fn insert_lists(connection: &Connection, number: i64, entry: &RegistrationEntry) -> Result<(), Fail> {
-    let mut statement =
-        connection.prepare_cached("INSERT INTO dns_names (owner, position, value) VALUES (?1, ?2, ?3)")?;
-    for (position, name) in (0_i64..).zip(&entry.dns_names) {
-        statement.execute(params![number, position, name])?;
+fn insert_federation(connection: &Connection, number: i64, entry: &RegistrationEntry) -> Result<(), Fail> {
+    if entry.federates_with.is_empty() {
+        return Ok(());
     }
     let mut statement = connection.prepare_cached(
         "INSERT INTO federated_registration_entries (owner, position, trust_domain) VALUES (?1, ?2, ?3)",
@@ -211,18 +245,39 @@ fn insert_lists(connection: &Connection, number: i64, entry: &RegistrationEntry)
 }
 
 /// Deletes the entry in that row.
-pub(super) fn delete(connection: &Connection, number: i64) -> Result<(), Fail> {
+pub(super) fn delete(connection: &Connection, number: i64, entry: &RegistrationEntry) -> Result<(), Fail> {
+    remove_of_entry(connection, number, &entry.selectors)?;
     connection.prepare_cached("DELETE FROM registered_entries WHERE id = ?1")?.execute([number])?;
     Ok(())
 }
 
 /// The entry that says the same of the same workload.
 pub(super) fn similar(connection: &Connection, entry: &RegistrationEntry) -> Result<Option<RegistrationEntry>, Fail> {
-    let sql = format!("{SELECT} WHERE selectors_digest = ?1 AND spiffe_id = ?2 AND parent_id = ?3 ORDER BY id LIMIT 1");
-    let mut statement = connection.prepare_cached(&sql)?;
+    let mut statement = connection.prepare_cached(
+        "SELECT id, selectors FROM registered_entries \
+         WHERE spiffe_id = ?1 AND parent_id = ?2 AND selectors_digest = ?3 ORDER BY id",
+    )?;
     let digest = digest_of(&entry.selectors);
-    let mut rows = statement.query(params![digest, entry.spiffe_id.as_str(), entry.parent_id.as_str()])?;
-    rows.next()?.map(|row| whole(connection, row)).transpose()
+    let mut rows = statement.query(params![entry.spiffe_id.as_str(), entry.parent_id.as_str(), digest])?;
+    while let Some(row) = rows.next()? {
+        let there = selectors(row.get_ref(1)?.as_str().map_err(rusqlite::Error::from)?)?;
+        if is_same_set(&there, &entry.selectors) {
+            return at(connection, row.get(0)?);
+        }
+    }
+    Ok(None)
+}
+
+/// Gives all entries the digests of their selectors.
+pub(super) fn fill_in_digests(connection: &Connection) -> Result<(), Fail> {
+    let mut statement = connection.prepare("SELECT id, selectors FROM registered_entries")?;
+    let mut update = connection.prepare("UPDATE registered_entries SET selectors_digest = ?2 WHERE id = ?1")?;
+    let mut rows = statement.query([])?;
+    while let Some(row) = rows.next()? {
+        let selectors = selectors(row.get_ref(1)?.as_str().map_err(rusqlite::Error::from)?)?;
+        update.execute(params![row.get::<_, i64>(0)?, digest_of(&selectors)])?;
+    }
+    Ok(())
 }
 
 /// Whether the bundle of that trust domain is stored.

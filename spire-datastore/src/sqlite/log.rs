@@ -36,10 +36,45 @@ pub(super) fn record(connection: &Connection, kind: Kind, key: &str, op: Op) -> 
     let value: i64 = connection
         .prepare_cached("UPDATE revision SET value = value + 1 RETURNING value")?
         .query_one([], |row| row.get(0))?;
+    insert(connection, value, kind, key, op)?;
+    revision(value)
+}
+
+/// Numbers many changes of one transaction, and notes the newest number once at its end.
+#[derive(Debug)]
+pub(super) struct Recorder<'c> {
+    connection: &'c Connection,
+    newest: i64,
+}
+
+impl<'c> Recorder<'c> {
+    pub(super) fn begin(connection: &'c Connection) -> Result<Self, Fail> {
+        Ok(Self { connection, newest: bounds(connection)?.0 })
+    }
+
+    /// The revision that the next change gets.
+    pub(super) fn next(&self) -> i64 {
+        self.newest + 1
+    }
+
+    /// Gives the next revision to a change.
+    pub(super) fn record(&mut self, kind: Kind, key: &str, op: Op) -> Result<Revision, Fail> {
+        self.newest = self.next();
+        insert(self.connection, self.newest, kind, key, op)?;
+        revision(self.newest)
+    }
+
+    pub(super) fn finish(self) -> Result<(), Fail> {
+        self.connection.prepare_cached("UPDATE revision SET value = ?1")?.execute([self.newest])?;
+        Ok(())
+    }
+}
+
+fn insert(connection: &Connection, revision: i64, kind: Kind, key: &str, op: Op) -> Result<(), Fail> {
     connection
         .prepare_cached("INSERT INTO changes (revision, kind, key, op) VALUES (?1, ?2, ?3, ?4)")?
-        .execute(params![value, kind as i64, key, op as i64])?;
-    revision(value)
+        .execute(params![revision, kind as i64, key, op as i64])?;
+    Ok(())
 }
 
 fn revision(value: i64) -> Result<Revision, Fail> {

@@ -93,7 +93,7 @@ impl SqliteStore {
         &self,
         attempt: &'static str,
         operation: impl FnOnce(&Connection) -> Result<T, Fail> + Send + 'static,
-        changed: fn(&T) -> Option<(Revision, Change)>,
+        changed: fn(&T) -> Vec<(Revision, Change)>,
     ) -> Result<T, Error> {
         self.writer.write_changing(attempt, operation, changed).await
     }

@@ -5,7 +5,7 @@ use spiffe_core::{SpiffeId, Timestamp};
 use spire_types::AttestedNode;
 
 use super::fail::Fail;
-use super::selectors::OF_NODES;
+use super::selectors::{of_node, of_nodes, replace_of_node};
 
 /// Reads nodes without their selectors; takes conditions.
 pub(super) const SELECT: &str = "SELECT id, spiffe_id, attestation_type, serial_number, expires_at, \
@@ -24,13 +24,13 @@ pub(super) fn fetch(connection: &Connection, id: &SpiffeId) -> Result<Option<(i6
 /// The node in that row of [`SELECT`], with its selectors.
 pub(super) fn whole(connection: &Connection, row: &Row<'_>) -> Result<AttestedNode, Fail> {
     let mut node = bare(row)?;
-    node.selectors = OF_NODES.of(connection, row.get(0)?)?;
+    node.selectors = of_node(connection, row.get(0)?)?;
     Ok(node)
 }
 
 /// All nodes, in the order of their first attestation.
 pub(super) fn all(connection: &Connection) -> Result<Vec<AttestedNode>, Fail> {
-    let mut selectors = OF_NODES.by_owner(connection)?;
+    let mut selectors = of_nodes(connection)?;
     let mut statement = connection.prepare_cached(&format!("{SELECT} ORDER BY id"))?;
     let mut rows = statement.query([])?;
     let mut nodes = Vec::new();
@@ -79,7 +79,7 @@ pub(super) fn put(connection: &Connection, number: Option<i64>, node: &AttestedN
         node.agent_version,
     ];
     let number = statement.query_one(values, |row| row.get(0))?;
-    OF_NODES.replace(connection, number, &node.selectors)
+    replace_of_node(connection, number, &node.selectors)
 }
 
 /// Deletes the node in that row.

@@ -88,8 +88,8 @@ fn delete(connection: &Connection, id: &SpiffeId) -> Result<Revision, Fail> {
 /// Deletes the entry that was made for the token: its only selector names the agent.
 fn delete_alias(connection: &Connection, id: &SpiffeId) -> Result<(), Fail> {
     let sql = "SELECT id, entry_id FROM registered_entries WHERE parent_id = ?1";
-    for (number, entry_id) in entry_rows::find(connection, sql, id.as_str())? {
-        let selectors = super::selectors::OF_ENTRIES.of(connection, number)?;
+    for (_, entry_id) in entry_rows::find(connection, sql, id.as_str())? {
+        let selectors = entry_rows::fetch(connection, &entry_id)?.map(|(_, entry)| entry.selectors).unwrap_or_default();
         if matches!(selectors.as_slice(), [only] if only.kind == "spiffe_id" && only.value == id.as_str()) {
             entries::delete(connection, &entry_id)?;
         }
@@ -165,7 +165,7 @@ impl Nodes for SqliteStore {
     async fn attest_node(&self, node: AttestedNode) -> Result<Revision, Error> {
         let attest = move |connection: &Connection| attest(connection, node);
         let attested = self.write_changing("attest node", attest, |(node, revision)| {
-            Some((*revision, Change::Node(node.spiffe_id.clone(), Some(node.clone()))))
+            vec![(*revision, Change::Node(node.spiffe_id.clone(), Some(node.clone())))]
         });
         Ok(attested.await?.1)
     }

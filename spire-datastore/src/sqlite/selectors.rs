@@ -1,7 +1,6 @@
-//! Sets of selectors in a table of their own, for entries and nodes alike.
+//! Sets of selectors: who has which. Those of nodes are rows; those of entries stand in the entry, and rows are for searches.
 
-use std::collections::HashMap;
-use std::hash::Hash;
+use std::collections::{BTreeSet, HashMap};
 
 use ring::digest;
 use rusqlite::{Connection, params};
@@ -11,13 +10,9 @@ use super::fail::Fail;
 use super::page::Conditions;
 use crate::Error;
 
-/// Whose selectors: statements for one of the two tables.
+/// Who has which selectors: statements for one of the two tables.
 #[derive(Debug)]
 pub(super) struct Table {
-    insert: &'static str,
-    delete: &'static str,
-    of_one: &'static str,
-    of_all: &'static str,
     /// Rows with one selector, given as JSON.
     holds_one: &'static str,
     /// How many rows have one selector, at most [`ENOUGH`].
@@ -29,10 +24,6 @@ pub(super) struct Table {
 macro_rules! table {
     ($table:literal) => {
         Table {
-            insert: concat!("INSERT INTO ", $table, " (owner, position, type, value) VALUES (?1, ?2, ?3, ?4)"),
-            delete: concat!("DELETE FROM ", $table, " WHERE owner = ?1"),
-            of_one: concat!("SELECT type, value FROM ", $table, " WHERE owner = ?1 ORDER BY position"),
-            of_all: concat!("SELECT owner, type, value FROM ", $table, " ORDER BY owner, position"),
             holds_one: concat!(
                 "id IN (SELECT owner FROM ",
                 $table,
@@ -55,38 +46,6 @@ pub(super) const OF_ENTRIES: Table = table!("selectors");
 pub(super) const OF_NODES: Table = table!("node_selectors");
 
 impl Table {
-    /// Gives `owner` these, in place of what it has.
-    pub(super) fn replace(&self, connection: &Connection, owner: i64, selectors: &[Selector]) -> Result<(), Fail> {
-        connection.prepare_cached(self.delete)?.execute([owner])?;
-        self.insert(connection, owner, selectors)
-    }
-
-    /// Gives these to `owner`, which has none.
-    pub(super) fn insert(&self, connection: &Connection, owner: i64, selectors: &[Selector]) -> Result<(), Fail> {
-        let mut statement = connection.prepare_cached(self.insert)?;
-        for (position, selector) in (0_i64..).zip(selectors) {
-            statement.execute(params![owner, position, selector.kind, selector.value])?;
-        }
-        Ok(())
-    }
-
-    /// Those of `owner`, in the order given.
-    pub(super) fn of(&self, connection: &Connection, owner: i64) -> Result<Vec<Selector>, Fail> {
-        let mut statement = connection.prepare_cached(self.of_one)?;
-        let rows = statement.query_map([owner], |row| Ok(Selector { kind: row.get(0)?, value: row.get(1)? }))?;
-        Ok(rows.collect::<Result<_, _>>()?)
-    }
-
-    /// Reads those of all, by owner: owner, type and value.
-    pub(super) fn of_all(&self) -> &'static str {
-        self.of_all
-    }
-
-    /// Those of all, by owner.
-    pub(super) fn by_owner(&self, connection: &Connection) -> Result<HashMap<i64, Vec<Selector>>, Fail> {
-        grouped(connection, self.of_all, |row| Ok(Selector { kind: row.get(1)?, value: row.get(2)? }))
-    }
-
     /// Narrows a query to rows that may match: a condition by index, to be judged exactly afterwards.
     pub(super) fn narrow(
         &self,
@@ -122,23 +81,64 @@ impl Table {
     }
 }
 
-/// Reads child rows, the owner in column 0.
-pub(super) fn grouped<K: Hash + Eq + rusqlite::types::FromSql, T>(
-    connection: &Connection,
-    sql: &str,
-    convert: impl Fn(&rusqlite::Row<'_>) -> rusqlite::Result<T>,
-) -> Result<HashMap<K, Vec<T>>, Fail> {
-    let mut groups: HashMap<K, Vec<T>> = HashMap::new();
-    let mut statement = connection.prepare_cached(sql)?;
+/// Notes that the entry in that row has these.
+pub(super) fn insert_of_entry(connection: &Connection, number: i64, selectors: &[Selector]) -> Result<(), Fail> {
+    let mut statement = connection.prepare_cached("INSERT INTO selectors (type, value, owner) VALUES (?1, ?2, ?3)")?;
+    for selector in selectors {
+        statement.execute(params![selector.kind, selector.value, number])?;
+    }
+    Ok(())
+}
+
+/// Notes that the entry in that row, which had these, has none.
+pub(super) fn remove_of_entry(connection: &Connection, number: i64, selectors: &[Selector]) -> Result<(), Fail> {
+    let mut statement =
+        connection.prepare_cached("DELETE FROM selectors WHERE type = ?1 AND value = ?2 AND owner = ?3")?;
+    for selector in selectors {
+        statement.execute(params![selector.kind, selector.value, number])?;
+    }
+    Ok(())
+}
+
+/// Gives the node in that row these, in place of what it has.
+pub(super) fn replace_of_node(connection: &Connection, number: i64, selectors: &[Selector]) -> Result<(), Fail> {
+    connection.prepare_cached("DELETE FROM node_selectors WHERE owner = ?1")?.execute([number])?;
+    let mut statement = connection
+        .prepare_cached("INSERT INTO node_selectors (owner, position, type, value) VALUES (?1, ?2, ?3, ?4)")?;
+    for (position, selector) in (0_i64..).zip(selectors) {
+        statement.execute(params![number, position, selector.kind, selector.value])?;
+    }
+    Ok(())
+}
+
+/// Those of the node in that row, in the order given.
+pub(super) fn of_node(connection: &Connection, number: i64) -> Result<Vec<Selector>, Fail> {
+    let mut statement =
+        connection.prepare_cached("SELECT type, value FROM node_selectors WHERE owner = ?1 ORDER BY position")?;
+    let rows = statement.query_map([number], |row| Ok(Selector { kind: row.get(0)?, value: row.get(1)? }))?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
+/// Those of all nodes, by row.
+pub(super) fn of_nodes(connection: &Connection) -> Result<HashMap<i64, Vec<Selector>>, Fail> {
+    let mut groups: HashMap<i64, Vec<Selector>> = HashMap::new();
+    let mut statement =
+        connection.prepare_cached("SELECT owner, type, value FROM node_selectors ORDER BY owner, position")?;
     let mut rows = statement.query([])?;
     while let Some(row) = rows.next()? {
-        groups.entry(row.get(0)?).or_default().push(convert(row)?);
+        groups.entry(row.get(0)?).or_default().push(Selector { kind: row.get(1)?, value: row.get(2)? });
     }
     Ok(groups)
 }
 
-/// A digest of the set, whatever its order. Lengths go in, so that no two sets run together.
-pub(super) fn digest_of(selectors: &[Selector]) -> Vec<u8> {
+/// Whether two lists without doubles have the same members.
+pub(super) fn is_same_set(one: &[Selector], other: &[Selector]) -> bool {
+    one == other || one.len() == other.len() && BTreeSet::from_iter(one) == BTreeSet::from_iter(other)
+}
+
+/// A digest of the set, whatever its order: short, so that sets of the same digest are compared. Lengths go in, so that
+/// no two sets run together.
+pub(super) fn digest_of(selectors: &[Selector]) -> i64 {
     let mut sorted: Vec<_> = selectors.iter().collect();
     sorted.sort();
     sorted.dedup();
@@ -149,7 +149,8 @@ pub(super) fn digest_of(selectors: &[Selector]) -> Vec<u8> {
             context.update(part.as_bytes());
         }
     }
-    context.finish().as_ref().to_vec()
+    let first = context.finish().as_ref().first_chunk().copied().unwrap_or_default();
+    i64::from_be_bytes(first)
 }
 
 #[cfg(test)]

@@ -70,7 +70,7 @@ impl Writer {
         attempt: &'static str,
         operation: impl FnOnce(&Connection) -> Result<T, Fail> + Send + 'static,
     ) -> Result<T, Error> {
-        self.enqueue(attempt, true, operation, |_| None).await
+        self.enqueue(attempt, true, operation, |_| Vec::new()).await
     }
 
     /// [`Self::write`], but answers before that is on disk. The log of the database is written in order: whatever is
@@ -80,16 +80,16 @@ impl Writer {
         attempt: &'static str,
         operation: impl FnOnce(&Connection) -> Result<T, Fail> + Send + 'static,
     ) -> Result<T, Error> {
-        self.enqueue(attempt, false, operation, |_| None).await
+        self.enqueue(attempt, false, operation, |_| Vec::new()).await
     }
 
-    /// [`Self::write`], and tells those who follow the log what `changed` makes of the outcome: the only change that
+    /// [`Self::write`], and tells those who follow the log what `changed` makes of the outcome: all changes that
     /// `operation` has made.
     pub(super) async fn write_changing<T: Send + 'static>(
         &self,
         attempt: &'static str,
         operation: impl FnOnce(&Connection) -> Result<T, Fail> + Send + 'static,
-        changed: fn(&T) -> Option<(Revision, Change)>,
+        changed: fn(&T) -> Vec<(Revision, Change)>,
     ) -> Result<T, Error> {
         self.enqueue(attempt, true, operation, changed).await
     }
@@ -99,7 +99,7 @@ impl Writer {
         attempt: &'static str,
         durable: bool,
         operation: impl FnOnce(&Connection) -> Result<T, Fail> + Send + 'static,
-        changed: fn(&T) -> Option<(Revision, Change)>,
+        changed: fn(&T) -> Vec<(Revision, Change)>,
     ) -> Result<T, Error> {
         let (reply, answer) = oneshot::channel();
         let job = Pending { attempt, durable, operation: Some(operation), changed, outcome: None, reply };
@@ -141,7 +141,7 @@ impl Shift {
         while let Some(mut batch) = self.next_batch() {
             let committed = self.commit(&mut batch);
             if let Ok(revision) = committed {
-                lock(&self.shared.tail).extend(batch.iter().filter_map(|job| job.change()));
+                lock(&self.shared.tail).extend(batch.iter().flat_map(|job| job.changes()));
                 self.shared.revisions.send_if_modified(|newest| {
                     let newer = revision > *newest;
                     *newest = revision.max(*newest);
@@ -246,7 +246,7 @@ trait Job: Send {
     /// Whether its caller is answered only once it is on disk.
     fn is_durable(&self) -> bool;
     /// What it has changed, as far as it tells; asked once it is committed.
-    fn change(&self) -> Option<(Revision, Change)>;
+    fn changes(&self) -> Vec<(Revision, Change)>;
     /// Does it; what it fails with.
     fn run(&mut self, connection: &Connection) -> Result<(), Error>;
     /// Tells its caller, `failure` being that of the commit.
@@ -257,7 +257,7 @@ struct Pending<T, F> {
     attempt: &'static str,
     durable: bool,
     operation: Option<F>,
-    changed: fn(&T) -> Option<(Revision, Change)>,
+    changed: fn(&T) -> Vec<(Revision, Change)>,
     outcome: Option<Result<T, Error>>,
     reply: oneshot::Sender<Result<T, Error>>,
 }
@@ -267,8 +267,8 @@ impl<T: Send, F: FnOnce(&Connection) -> Result<T, Fail> + Send> Job for Pending<
         self.durable
     }
 
-    fn change(&self) -> Option<(Revision, Change)> {
-        self.outcome.as_ref().and_then(|outcome| outcome.as_ref().ok()).and_then(self.changed)
+    fn changes(&self) -> Vec<(Revision, Change)> {
+        self.outcome.as_ref().and_then(|outcome| outcome.as_ref().ok()).map(self.changed).unwrap_or_default()
     }
 
     fn run(&mut self, connection: &Connection) -> Result<(), Error> {

@@ -136,6 +136,35 @@ impl Metrics {
         outcome
     }
 
+    /// [`Self::timed`] of so many attempts that are made together: each takes as long as all of them.
+    ///
+    /// # Errors
+    /// What all of them failed by.
+    pub async fn timed_together<T, E>(
+        &self,
+        key: &[&str],
+        labels: &[(&str, &str)],
+        name: impl Fn(&E) -> &'static str,
+        attempts: usize,
+        together: impl Future<Output = Result<Vec<Result<T, E>>, E>>,
+    ) -> Result<Vec<Result<T, E>>, E> {
+        if self.0.is_none() {
+            return together.await;
+        }
+        let began = Instant::now();
+        let outcomes = together.await;
+        let elapsed = began.elapsed();
+        match &outcomes {
+            Ok(outcomes) => {
+                for outcome in outcomes {
+                    self.call(key, labels, outcome.as_ref().err().map_or("OK", &name), elapsed);
+                }
+            }
+            Err(err) => (0..attempts).for_each(|_| self.call(key, labels, name(err), elapsed)),
+        }
+        outcomes
+    }
+
     /// All of them as Prometheus reads them.
     #[must_use]
     pub fn exposition(&self) -> String {

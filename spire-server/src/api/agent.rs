@@ -236,7 +236,7 @@ impl AgentService {
     }
 
     async fn create_alias(&self, alias: RegistrationEntry, now: Timestamp) -> Result<(), Status> {
-        let id = EntryId::random(&mut OsRng.unwrap_err());
+        let id = EntryId::new_at(now, &mut OsRng.unwrap_err());
         let created = self.0.store.create_entry(alias, id, now).await;
         match created.map_err(|err| internal("failed to create join token registration entry", &err))? {
             Created::New(_, revision) => self.0.reach(revision).await,

@@ -21,7 +21,7 @@ use spire_api::proto::entry::{
 };
 use spire_api::proto::types;
 use spire_api::status::{batch_error, batch_ok, code, invalid};
-use spire_datastore::{Created, DataStore};
+use spire_datastore::{Created, DataStore, Error};
 use spire_runtime::Clock;
 use spire_types::{EntryId, EntryMask, ErrorKind, RegistrationEntry, Revision};
 use tonic::{Request, Response, Status, Streaming};
@@ -53,13 +53,33 @@ impl EntryService {
         Self { trust_domain, datastore, cache, authorized, clock, rng: Mutex::new(rng) }
     }
 
-    async fn create(&self, wire: &types::Entry) -> Result<Created, Status> {
+    /// Creates all that can be, in one write. Each has its own outcome.
+    async fn create(&self, wires: &[types::Entry]) -> Vec<Result<Created, Status>> {
+        let now = self.clock.now();
+        let mut entries = Vec::with_capacity(wires.len());
+        let mut sound = Vec::with_capacity(wires.len());
+        for wire in wires {
+            sound.push(self.new_entry(wire).map(|entry| {
+                entries.push((entry, EntryId::new_at(now, &mut **self.rng.lock())));
+            }));
+        }
+        let (mut created, failure) = match self.datastore.create_entries(entries, now).await {
+            Ok(outcomes) => (outcomes.into_iter(), Error::Closed),
+            Err(err) => (Vec::new().into_iter(), err),
+        };
+        let outcome = |sound: Result<(), Status>| {
+            sound?;
+            let created = created.next().unwrap_or_else(|| Err(failure.clone()));
+            created.map_err(|err| store_failed(CREATE_FAILED, &err))
+        };
+        sound.into_iter().map(outcome).collect()
+    }
+
+    fn new_entry(&self, wire: &types::Entry) -> Result<RegistrationEntry, Status> {
         let mut entry = convert::entry::from_proto(wire, &self.trust_domain)
             .map_err(|err| invalid(if err.is_of_store() { CREATE_FAILED } else { CONVERT_FAILED }, err))?;
         sort(&mut entry);
-        let fallback_id = EntryId::random(&mut **self.rng.lock());
-        let created = self.datastore.create_entry(entry, fallback_id, self.clock.now()).await;
-        created.map_err(|err| store_failed(CREATE_FAILED, &err))
+        Ok(entry)
     }
 
     async fn update(&self, wire: &types::Entry, mask: EntryMask) -> Result<(RegistrationEntry, Revision), Status> {
@@ -131,7 +151,7 @@ impl Entry for EntryService {
     ) -> Result<Response<BatchCreateEntryResponse>, Status> {
         let BatchCreateEntryRequest { entries, output_mask } = request.into_inner();
         let mask = convert::entry::mask_from_proto(output_mask.as_ref());
-        let outcomes = join_all(entries.iter().map(|wire| self.create(wire))).await;
+        let outcomes = self.create(&entries).await;
         let written = outcomes.iter().filter_map(|outcome| match outcome {
             Ok(Created::New(_, revision)) => Some(*revision),
             _ => None,

@@ -1,6 +1,6 @@
 //! The newest index, kept so by the store's log.
 
-use std::sync::{Arc, mpsc};
+use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -10,11 +10,11 @@ use spire_api::status::{code, code_name};
 use spire_datastore::{Changes, DataStore, Error};
 use spire_runtime::Clock;
 use spire_runtime::telemetry::Metrics;
-use spire_types::{RegistrationEntry, Revision};
+use spire_types::Revision;
 use tokio::sync::{Mutex, watch};
 
-use super::history::{History, Step, Touched};
-use super::index::EntryIndex;
+use super::history::{History, Step, Touched, Touches};
+use super::index::{Builder, EntryIndex};
 
 /// How long to wait after the store failed.
 const RETRY: Duration = Duration::from_secs(1);
@@ -122,14 +122,14 @@ impl EntryCache {
         Ok(revision)
     }
 
-    /// What is known without asking the store may do where a revision is wanted.
+    /// What is known without asking the store comes first, and may do where a revision is wanted.
     async fn take_in(&self, wanted: Option<Revision>) -> Result<Revision, Error> {
         let before = self.current.load_full();
-        if let Some(wanted) = wanted
-            && let Some(changes) = self.store.recent_changes(before.revision())
-            && self.take(before, changes).await? >= wanted
-        {
-            return Ok(wanted);
+        if let Some(changes) = self.store.recent_changes(before.revision()) {
+            let reached = self.take(before, changes).await?;
+            if wanted.is_some_and(|wanted| reached >= wanted) {
+                return Ok(reached);
+            }
         }
         let before = self.current.load_full();
         let changes = self.store.changes_since(before.revision()).await?;
@@ -140,9 +140,9 @@ impl EntryCache {
         let (after, touched) = match changes {
             Changes::Since(revision, _) if revision == before.revision() => return Ok(revision),
             Changes::Since(revision, changes) => {
-                // Who has been touched can only be told while the changes are still at hand.
-                let after = before.after(revision, changes.clone());
-                let touched = Touched::by(&changes, &before, &after);
+                let touches = Touches::of(&changes);
+                let after = before.after(revision, changes);
+                let touched = touches.between(&before, &after);
                 (after, touched)
             }
             Changes::TooOld => {
@@ -185,48 +185,12 @@ impl EntryCache {
     }
 }
 
-/// Entries that are on their way from the store into an index.
-const CHUNK: usize = 512;
-const CHUNKS: usize = 4;
-
-/// Puts the index together while the store is still reading.
+/// Puts the index together as the store reads: what an entry takes on its way is free again at once, where it was taken.
 async fn read_index(store: &dyn DataStore, trust_domain: TrustDomain) -> Result<EntryIndex, Error> {
-    let (chunks, received) = mpsc::sync_channel::<Vec<RegistrationEntry>>(CHUNKS);
-    let building = tokio::task::spawn_blocking(move || {
-        let mut index = EntryIndex::new(trust_domain);
-        for entry in received.into_iter().flatten() {
-            index.insert_entry(entry);
-        }
-        index
-    });
-    let mut sender = ChunkSender { chunk: Vec::with_capacity(CHUNK), chunks };
-    let rest = store.read_all(Box::new(move |entry| sender.push(entry))).await?;
-    Ok(building.await.map_err(|_| Error::Closed)?.completed(rest))
-}
-
-/// Hands entries on by the chunk, and what is left at its end.
-struct ChunkSender {
-    chunk: Vec<RegistrationEntry>,
-    chunks: mpsc::SyncSender<Vec<RegistrationEntry>>,
-}
-
-impl ChunkSender {
-    fn push(&mut self, entry: RegistrationEntry) {
-        self.chunk.push(entry);
-        if self.chunk.len() == CHUNK {
-            self.send();
-        }
-    }
-
-    fn send(&mut self) {
-        let full = std::mem::replace(&mut self.chunk, Vec::with_capacity(CHUNK));
-        // Whoever builds ends only when it is given up, and then nobody waits for the index.
-        let _ = self.chunks.send(full);
-    }
-}
-
-impl Drop for ChunkSender {
-    fn drop(&mut self) {
-        self.send();
-    }
+    let builder = Arc::new(SyncMutex::new(Builder::new(trust_domain.clone())));
+    let taking = Arc::clone(&builder);
+    let rest = store.read_all(Box::new(move |entry| taking.lock().push(entry))).await?;
+    let builder = std::mem::replace(&mut *builder.lock(), Builder::new(trust_domain));
+    let built = tokio::task::spawn_blocking(move || builder.build()).await.map_err(|_| Error::Closed)?;
+    Ok(built.completed(rest))
 }

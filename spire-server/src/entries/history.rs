@@ -39,24 +39,35 @@ pub enum Touched {
     Everything,
 }
 
-impl Touched {
-    /// What `changes` touch, between two indexes.
-    pub(super) fn by(changes: &[Change], before: &EntryIndex, after: &EntryIndex) -> Self {
-        let (mut entries, mut nodes, mut bundles) = (Vec::new(), Vec::new(), false);
+/// What changes touch, whatever it is to others.
+#[derive(Debug, Default)]
+pub(super) struct Touches {
+    entries: Vec<EntryId>,
+    nodes: Vec<SpiffeId>,
+    bundles: bool,
+}
+
+impl Touches {
+    pub(super) fn of(changes: &[Change]) -> Self {
+        let mut touches = Self::default();
         for change in changes {
             match change {
-                Change::Entry(id, _) => {
-                    if before.gives_others(id) || after.gives_others(id) {
-                        return Self::Everything;
-                    }
-                    entries.push(id.clone());
-                }
-                Change::Node(id, _) => nodes.push(id.clone()),
-                Change::Bundle(..) => bundles = true,
+                Change::Entry(id, _) => touches.entries.push(id.clone()),
+                Change::Node(id, _) => touches.nodes.push(id.clone()),
+                Change::Bundle(..) => touches.bundles = true,
                 Change::Relationship(..) => {}
             }
         }
-        Self::These { entries, nodes, bundles }
+        touches
+    }
+
+    /// What they touch between two indexes.
+    pub(super) fn between(self, before: &EntryIndex, after: &EntryIndex) -> Touched {
+        let Self { entries, nodes, bundles } = self;
+        if entries.iter().any(|id| before.gives_others(id) || after.gives_others(id)) {
+            return Touched::Everything;
+        }
+        Touched::These { entries, nodes, bundles }
     }
 }
 

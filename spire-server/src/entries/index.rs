@@ -1,6 +1,6 @@
 //! The registry at one revision.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use spiffe_core::{Bundle, SpiffeId, Timestamp, TrustDomain, Ttl};
@@ -9,7 +9,7 @@ use spire_types::{AttestedNode, EntryId, FederationRelationship, RegistrationEnt
 
 use super::aliases::Aliases;
 use super::packed::Packed;
-use super::trie::TrieMap;
+use super::trie::{Gathered, Hashing, TrieMap};
 
 type Group = TrieMap<EntryId, Arc<Packed>>;
 
@@ -52,11 +52,11 @@ impl EntryIndex {
     /// The index of everything that a store holds.
     #[must_use]
     pub fn from_snapshot(trust_domain: TrustDomain, mut snapshot: Snapshot) -> Self {
-        let mut index = Self::new(trust_domain);
+        let mut builder = Builder::new(trust_domain);
         for entry in std::mem::take(&mut snapshot.entries) {
-            index.insert_entry(entry);
+            builder.push(entry);
         }
-        index.completed(snapshot)
+        builder.build().completed(snapshot)
     }
 
     /// With what belongs beside entries, at the snapshot's revision.
@@ -95,24 +95,29 @@ impl EntryIndex {
         index
     }
 
-    pub(super) fn insert_entry(&mut self, entry: RegistrationEntry) {
-        if !entry.spiffe_id.is_member_of(&self.trust_domain) || !entry.parent_id.is_member_of(&self.trust_domain) {
-            return;
-        }
-        let alias = self.is_server(&entry.parent_id).then(|| Arc::new(entry.clone()));
-        let Some(mut entry) = Packed::new(entry) else { return };
+    fn insert_entry(&mut self, entry: RegistrationEntry) {
+        let Some(mut entry) = self.pack(entry) else { return };
         // Siblings share their parent's name.
         if let Some(parent) = self.by_parent.key(&entry.parent_id) {
             entry.parent_id = parent.clone();
         }
         let entry = Arc::new(entry);
-        let add = |group: &mut Group| drop(group.insert(entry.id.clone(), Arc::clone(&entry)));
-        self.by_parent.alter(&entry.parent_id, add, TrieMap::is_empty);
+        self.by_parent.alter(&entry.parent_id, |group| add_child(group, Arc::clone(&entry)), TrieMap::is_empty);
         self.by_spiffe_id.alter(&entry.spiffe_id, |few| few.add(Arc::clone(&entry)), Few::is_empty);
-        if let Some(alias) = alias {
-            self.aliases.insert(&entry.id, &alias);
-        }
         self.entries.insert(entry.id.clone(), entry);
+    }
+
+    /// The entry as it is held, if it is this trust domain's. An alias is noted on the way.
+    fn pack(&mut self, entry: RegistrationEntry) -> Option<Packed> {
+        if !entry.spiffe_id.is_member_of(&self.trust_domain) || !entry.parent_id.is_member_of(&self.trust_domain) {
+            return None;
+        }
+        if self.is_server(&entry.parent_id)
+            && let Some(id) = &entry.id
+        {
+            self.aliases.insert(id, &Arc::new(entry.clone()));
+        }
+        Packed::new(entry)
     }
 
     fn remove_entry(&mut self, id: &EntryId) {
@@ -284,6 +289,62 @@ impl EntryIndex {
     pub fn relationships(&self) -> impl Iterator<Item = &Arc<FederationRelationship>> {
         self.relationships.values()
     }
+}
+
+/// An index on its way: takes all entries, then makes its maps at once.
+#[derive(Debug)]
+pub(super) struct Builder {
+    index: EntryIndex,
+    entries: Gathered<EntryId, Arc<Packed>>,
+    by_parent: HashMap<SpiffeId, Gathered<EntryId, Arc<Packed>>, Hashing>,
+    by_spiffe_id: Gathered<SpiffeId, Arc<Packed>>,
+}
+
+impl Builder {
+    pub(super) fn new(trust_domain: TrustDomain) -> Self {
+        Self {
+            index: EntryIndex::new(trust_domain),
+            entries: Gathered::default(),
+            by_parent: HashMap::default(),
+            by_spiffe_id: Gathered::default(),
+        }
+    }
+
+    /// Takes an entry that has not been taken yet.
+    pub(super) fn push(&mut self, entry: RegistrationEntry) {
+        let Some(mut entry) = self.index.pack(entry) else { return };
+        // Siblings share their parent's name.
+        if let Some((parent, _)) = self.by_parent.get_key_value(&entry.parent_id) {
+            entry.parent_id = parent.clone();
+        }
+        let entry = Arc::new(entry);
+        let siblings = self.by_parent.entry(entry.parent_id.clone()).or_default();
+        siblings.push(entry.id.clone(), Arc::clone(&entry));
+        self.by_spiffe_id.push(entry.spiffe_id.clone(), Arc::clone(&entry));
+        self.entries.push(entry.id.clone(), entry);
+    }
+
+    /// The index of these entries, without what belongs beside them.
+    pub(super) fn build(self) -> EntryIndex {
+        let by_id = |entries| TrieMap::gather(entries, |entry| entry, |held, entry| *held = entry);
+        let (entries, by_spiffe_id) = (self.entries, self.by_spiffe_id);
+        // What takes longest is done beside the rest.
+        let (entries, by_parent, by_spiffe_id) = std::thread::scope(|scope| {
+            let by_spiffe_id = scope.spawn(|| TrieMap::gather(by_spiffe_id, Few::One, Few::add));
+            let mut by_parent = Gathered::default();
+            for (parent, siblings) in self.by_parent {
+                by_parent.push(parent, by_id(siblings));
+            }
+            let by_parent = TrieMap::gather(by_parent, |group| group, |held, group| *held = group);
+            (by_id(entries), by_parent, by_spiffe_id.join())
+        });
+        let by_spiffe_id = by_spiffe_id.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        EntryIndex { entries, by_parent, by_spiffe_id, ..self.index }
+    }
+}
+
+fn add_child(group: &mut Group, entry: Arc<Packed>) {
+    group.insert(entry.id.clone(), entry);
 }
 
 fn earlier(one: Option<Timestamp>, other: Option<Timestamp>) -> Option<Timestamp> {

@@ -8,6 +8,7 @@ use spire_datastore::{Change, Created, DataStore, Entries as _, Nodes as _, Sqli
 use spire_runtime::SimClock;
 use spire_types::{AttestedNode, EntryId, RegistrationEntry, Revision, Selector};
 
+use super::history::Touches;
 use super::*;
 
 const NOW: Timestamp = Timestamp::from_unix(1_800_000_000);
@@ -313,7 +314,7 @@ proptest! {
         let mut agents = ["/agent1", "/agent2"].map(|path| (View::new(id(path)), Told::default()));
         for (revision, (changes, lag)) in (1..).zip(batches) {
             let after = Arc::new(index.after(Revision(revision), changes.clone()));
-            let touched = Touched::by(&changes, &index, &after);
+            let touched = Touches::of(&changes).between(&index, &after);
             steps.push(Arc::new(Step { from: index.revision(), after: Arc::clone(&after), touched }));
             index = after;
             for (number, (view, told)) in (0..).zip(&mut agents) {
@@ -352,7 +353,7 @@ fn an_agent_is_told_the_bundles_that_its_entries_need_and_when_they_change() {
     assert_eq!(names(&view.compare_all(&index, NOW).bundles), ["example.org"]);
     let mut step = |changes: Vec<Change>| {
         let after = Arc::new(index.after(Revision(index.revision().0 + 1), changes.clone()));
-        let touched = Touched::by(&changes, &index, &after);
+        let touched = Touches::of(&changes).between(&index, &after);
         let step = Arc::new(Step { from: index.revision(), after: Arc::clone(&after), touched });
         index = after;
         view.follow(&[step], NOW)

@@ -44,7 +44,7 @@ impl<K, V> Default for TrieMap<K, V> {
 
 /// Multiplies eight bytes at a time, and folds the product. The keys are an administrator's: no need for a secret.
 #[derive(Default)]
-struct Folding(u64);
+pub(super) struct Folding(u64);
 
 /// Digits of pi, as good as any other odd number without a pattern.
 const FACTOR: u64 = 0x2437_54a3_2415_9265;
@@ -74,16 +74,37 @@ impl Hasher for Folding {
     }
 }
 
+/// How the members' keys are hashed.
+pub(super) type Hashing = BuildHasherDefault<Folding>;
+
 fn hash_of<Q: Hash + ?Sized>(key: &Q) -> u64 {
-    BuildHasherDefault::<Folding>::default().hash_one(key)
+    Hashing::default().hash_one(key)
 }
 
+/// The highest bits choose first: in the order of their hashes, members of one branch stand side by side.
 fn branch(hash: u64, level: u32) -> usize {
-    let bits = (hash >> (level * BITS)) & (WIDTH as u64 - 1);
+    let bits = hash.checked_shr(u64::BITS - (level + 1) * BITS).unwrap_or_default() & (WIDTH as u64 - 1);
     usize::try_from(bits).unwrap_or_default()
 }
 
 impl<K: Hash + Eq + Clone, V: Clone> TrieMap<K, V> {
+    /// A map of many members at once. Put in one after the other, a million of them would touch memory all over.
+    ///
+    /// The first member of a key makes its value by `first`, the others are added by `further`.
+    pub(super) fn gather<M>(gathered: Gathered<K, M>, first: impl Fn(M) -> V, further: impl Fn(&mut V, M)) -> Self {
+        let mut loose = gathered.0;
+        loose.sort_by_key(|member| member.hash);
+        let mut members: Vec<Member<K, V>> = Vec::with_capacity(loose.len());
+        for Member { hash, key, value } in loose {
+            let mut alike = members.iter_mut().rev().take_while(|member| member.hash == hash);
+            match alike.find(|member| member.key == key) {
+                Some(member) => further(&mut member.value, value),
+                None => members.push(Member { hash, key, value: first(value) }),
+            }
+        }
+        Self { length: members.len(), root: Arc::new(planted(members, 0)) }
+    }
+
     pub(super) fn len(&self) -> usize {
         self.length
     }
@@ -236,6 +257,39 @@ fn part<K, V>(members: Vec<Member<K, V>>, level: u32) -> Node<K, V> {
     Node::Branches(parts.into_iter().map(|part| Arc::new(Node::Leaf(part))).collect())
 }
 
+/// The node of members that are in the order of their hashes.
+fn planted<K, V>(mut members: Vec<Member<K, V>>, level: u32) -> Node<K, V> {
+    if members.len() <= LEAF || level == LEVELS {
+        members.shrink_to_fit();
+        return Node::Leaf(members);
+    }
+    let mut branches: Vec<_> = (0..WIDTH)
+        .rev()
+        .map(|number| {
+            let at = members.partition_point(|member| branch(member.hash, level) < number);
+            Arc::new(planted(members.split_off(at), level + 1))
+        })
+        .collect();
+    branches.reverse();
+    Node::Branches(branches)
+}
+
+/// What a map is made of at once: keys, each perhaps several times, and what belongs to them.
+#[derive(Debug)]
+pub(super) struct Gathered<K, M>(Vec<Member<K, M>>);
+
+impl<K, M> Default for Gathered<K, M> {
+    fn default() -> Self {
+        Self(Vec::new())
+    }
+}
+
+impl<K: Hash, M> Gathered<K, M> {
+    pub(super) fn push(&mut self, key: K, value: M) {
+        self.0.push(Member { hash: hash_of(&key), key, value });
+    }
+}
+
 /// The values of a [`TrieMap`].
 #[derive(Debug)]
 pub(super) struct Values<'a, K, V> {
@@ -279,6 +333,25 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn gathered_it_is_as_if_put_in_one_by_one(
+            pairs in proptest::collection::vec((0_u16..2000, any::<u8>()), 0..3000),
+            (key, value) in (0_u16..2000, any::<u8>()),
+        ) {
+            let (mut gathered, mut oracle) = (Gathered::default(), HashMap::<u16, Vec<u8>>::new());
+            for (key, value) in pairs {
+                gathered.push(key, value);
+                oracle.entry(key).or_default().push(value);
+            }
+            let mut map = TrieMap::gather(gathered, |value| vec![value], |values: &mut Vec<u8>, value| values.push(value));
+            prop_assert_eq!(map.len(), oracle.len());
+            prop_assert_eq!(map.values().count(), oracle.len());
+            prop_assert_eq!(map.insert(key, vec![value]), oracle.insert(key, vec![value]));
+            for key in 0..2000 {
+                prop_assert_eq!(map.get(&key), oracle.get(&key));
+            }
+        }
+
         #[test]
         fn it_is_a_map_and_former_copies_stay_as_they_were(
             steps in proptest::collection::vec((any::<bool>(), 0_u16..1000, any::<u8>()), 0..1500),
