@@ -1,5 +1,6 @@
 //! What endpoints serve from: the cache and the way to the server, behind one handle.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
@@ -14,6 +15,7 @@ use spire_runtime::telemetry::Metrics;
 use spire_types::{RegistrationEntry, Selector};
 use tokio::sync::{Notify, watch};
 
+use crate::cache::renewal::expires_at;
 use crate::cache::{Cache, Counts, JwtCache, JwtSvid, Lookup, Outage, Settings, SubscriberId, WorkloadUpdate};
 use crate::client::ServerClient;
 use crate::error::Error;
@@ -63,12 +65,20 @@ impl State {
             self.sweep();
         }
         let id = self.cache.subscribe(selectors);
-        let (sender, receiver) = watch::channel(Arc::new(self.cache.update_for(id, now)));
-        self.subscribers.insert(id, sender);
-        receiver
+        let update = || Arc::new(self.cache.update_for(id, now));
+        match self.subscribers.entry(id) {
+            Entry::Occupied(known) => {
+                let sender = known.get();
+                if has_expired(&sender.borrow(), now) {
+                    sender.send_replace(update());
+                }
+                sender.subscribe()
+            }
+            Entry::Vacant(new) => new.insert(watch::Sender::new(update())).subscribe(),
+        }
     }
 
-    /// Lets those go whose receivers are gone.
+    /// Lets those go all of whose receivers are gone.
     fn sweep(&mut self) {
         let cache = &mut self.cache;
         self.subscribers.retain(|id, sender| {
@@ -80,6 +90,11 @@ impl State {
         });
         self.swept_at = FEW_SUBSCRIBERS.max(2 * self.subscribers.len());
     }
+}
+
+/// Whether there is an SVID in it that nobody may have any longer.
+fn has_expired(update: &WorkloadUpdate, now: Timestamp) -> bool {
+    update.identities.iter().any(|identity| expires_at(identity.svid.chain()) <= now)
 }
 
 impl fmt::Debug for Manager {
@@ -315,21 +330,63 @@ impl Manager {
 
 #[cfg(test)]
 mod tests {
+    use rand_chacha::ChaCha8Rng;
+    use rand_core::SeedableRng as _;
     use spiffe_core::Ttl;
+    use spiffe_core::testing::TestAuthority;
+    use spiffe_core::x509::X509Svid;
+    use spire_types::EntryId;
 
     use super::*;
+    use crate::cache::{Done, Minted, Synced};
+
+    const NOW: Timestamp = Timestamp::from_unix(1_790_000_000);
+
+    fn state(trust_domain: TrustDomain) -> State {
+        let sync_interval = Ttl::from_secs(5);
+        State::new(Cache::new(Settings { trust_domain, sync_interval, max_x509_svids: 1, availability_target: None }))
+    }
+
+    fn of_user(number: usize) -> BTreeSet<Selector> {
+        BTreeSet::from([format!("unix:uid:{number}").parse().unwrap()])
+    }
 
     #[test]
     fn workloads_that_have_left_are_forgotten_though_nothing_changes() {
-        let trust_domain = TrustDomain::parse("example.org").unwrap();
-        let (sync_interval, now) = (Ttl::from_secs(5), Timestamp::from_unix(1_790_000_000));
-        let settings = Settings { trust_domain, sync_interval, max_x509_svids: 1, availability_target: None };
-        let mut state = State::new(Cache::new(settings));
-        let stay: Vec<_> = (0..100).map(|_| state.subscribe(BTreeSet::new(), now)).collect();
-        for _ in 0..10_000 {
-            drop(state.subscribe(BTreeSet::new(), now));
+        let (mut state, now) = (state(TrustDomain::parse("example.org").unwrap()), NOW);
+        let stay: Vec<_> = (0..100).map(|number| state.subscribe(of_user(number), now)).collect();
+        for number in 100..10_000 {
+            drop(state.subscribe(of_user(number), now));
         }
         assert!(state.subscribers.len() <= 2 * stay.len(), "{}", state.subscribers.len());
         assert_eq!(state.subscribers.values().filter(|sender| !sender.is_closed()).count(), stay.len());
+    }
+
+    #[test]
+    fn workloads_with_the_same_selectors_share_what_is_valid_still() {
+        let authority = TestAuthority::new("example.org");
+        let (mut state, mut rng) = (state(authority.trust_domain().clone()), ChaCha8Rng::seed_from_u64(1));
+        let (id, expires) = (EntryId::parse("web").unwrap(), NOW + Ttl::from_hours(1));
+        let svid = authority.svid_valid("/web", NOW, expires);
+        let trust_domain = authority.trust_domain().id();
+        let mut entry = RegistrationEntry::new(svid.id().clone(), trust_domain, of_user(1).into_iter().collect());
+        entry.id = Some(id.clone());
+        let (present, bundles) = (BTreeSet::from([id.clone()]), authority.bundles());
+        state.cache.completed(NOW, Done::Synced(Synced { present, entries: vec![entry], bundles }), &mut rng);
+        let minted = Minted { id, revision: 0, outcome: Ok(X509Svid::clone(&svid)) };
+        state.cache.completed(NOW, Done::Minted(vec![minted]), &mut rng);
+
+        let first = state.subscribe(of_user(1), NOW);
+        drop(state.subscribe(of_user(1), NOW));
+        let second = state.subscribe(of_user(1), expires - Ttl::from_secs(1));
+        assert!(Arc::ptr_eq(&first.borrow(), &second.borrow()));
+        assert_eq!((second.borrow().identities.len(), second.borrow().pending), (1, 0));
+        assert_eq!(state.subscribe(of_user(2), NOW).borrow().identities.len(), 0);
+
+        // Nobody has noticed yet that it has expired.
+        let late = state.subscribe(of_user(1), expires);
+        assert_eq!((late.borrow().identities.len(), late.borrow().pending), (0, 1));
+        assert!(first.has_changed().unwrap() && !late.has_changed().unwrap());
+        assert_eq!(state.subscribers.len(), 2);
     }
 }

@@ -35,6 +35,11 @@ impl Record {
         Self { entry, svid: None, refused_until: None, last_access: 0 }
     }
 
+    /// Whether it is for a workload with these selectors.
+    fn is_for(&self, selectors: &BTreeSet<Selector>) -> bool {
+        !self.entry.store_svid && self.entry.selectors.iter().all(|selector| selectors.contains(selector))
+    }
+
     /// The SVID, if it is valid at `now`.
     pub(super) fn valid(&self, now: Timestamp) -> Option<&Held> {
         self.svid.as_ref().filter(|held| held.expires_at > now)
@@ -108,14 +113,21 @@ impl Entries {
         Some(record)
     }
 
+    /// Notes when a workload with these selectors has last been seen.
+    pub(super) fn accessed(&mut self, selectors: &BTreeSet<Selector>, at: u64) {
+        for id in selectors.iter().filter_map(|selector| self.by_anchor.get(selector)).flatten() {
+            if let Some(record) = self.records.get_mut(id).filter(|record| record.is_for(selectors)) {
+                record.last_access = at;
+            }
+        }
+    }
+
     /// The entries all of whose selectors are among `selectors`, by ID; those for stores are for nobody else.
     pub(super) fn matching(&self, selectors: &BTreeSet<Selector>) -> BTreeMap<&EntryId, &Record> {
         let anchored = selectors.iter().filter_map(|selector| self.by_anchor.get(selector)).flatten();
         anchored
             .filter_map(|id| self.records.get_key_value(id))
-            .filter(|(_, record)| {
-                !record.entry.store_svid && record.entry.selectors.iter().all(|selector| selectors.contains(selector))
-            })
+            .filter(|(_, record)| record.is_for(selectors))
             .collect()
     }
 }

@@ -170,19 +170,14 @@ impl Cache {
         self.sync_due = Timestamp::from_unix(i64::MIN);
     }
 
-    /// Takes somebody on who is affected by what concerns a workload with these selectors.
+    /// Takes somebody on who is affected by what concerns a workload with these selectors. All who have the same are one.
     pub fn subscribe(&mut self, selectors: BTreeSet<Selector>) -> SubscriberId {
         self.accesses += 1;
-        let ids: Vec<EntryId> = self.entries.matching(&selectors).into_keys().cloned().collect();
-        for id in ids {
-            if let Some(record) = self.entries.get_mut(&id) {
-                record.last_access = self.accesses;
-            }
-        }
+        self.entries.accessed(&selectors, self.accesses);
         self.subscribers.add(selectors)
     }
 
-    /// Lets a subscriber go.
+    /// Lets a subscriber go, all those who are one.
     pub fn unsubscribe(&mut self, id: SubscriberId) {
         self.subscribers.remove(id);
         self.changed.remove(&id);

@@ -1,44 +1,53 @@
 //! Who waits for changes, by selectors.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
 
 use spire_types::{RegistrationEntry, Selector};
 
-/// One who subscribed.
+/// Those who subscribed with the same selectors.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SubscriberId(u64);
 
 #[derive(Debug, Default)]
 pub(super) struct Subscribers {
     last: u64,
-    selectors: BTreeMap<SubscriberId, BTreeSet<Selector>>,
+    selectors: BTreeMap<SubscriberId, Arc<BTreeSet<Selector>>>,
+    by_selectors: BTreeMap<Arc<BTreeSet<Selector>>, SubscriberId>,
     by_selector: HashMap<Selector, BTreeSet<SubscriberId>>,
 }
 
 impl Subscribers {
     pub(super) fn add(&mut self, selectors: BTreeSet<Selector>) -> SubscriberId {
+        if let Some(known) = self.by_selectors.get(&selectors) {
+            return *known;
+        }
         self.last += 1;
         let id = SubscriberId(self.last);
         for selector in &selectors {
             self.by_selector.entry(selector.clone()).or_default().insert(id);
         }
+        let selectors = Arc::new(selectors);
+        self.by_selectors.insert(Arc::clone(&selectors), id);
         self.selectors.insert(id, selectors);
         id
     }
 
     pub(super) fn remove(&mut self, id: SubscriberId) {
-        for selector in self.selectors.remove(&id).unwrap_or_default() {
-            if let Some(ids) = self.by_selector.get_mut(&selector) {
+        let Some(selectors) = self.selectors.remove(&id) else { return };
+        self.by_selectors.remove(&selectors);
+        for selector in &*selectors {
+            if let Some(ids) = self.by_selector.get_mut(selector) {
                 ids.remove(&id);
                 if ids.is_empty() {
-                    self.by_selector.remove(&selector);
+                    self.by_selector.remove(selector);
                 }
             }
         }
     }
 
     pub(super) fn selectors(&self, id: SubscriberId) -> Option<&BTreeSet<Selector>> {
-        self.selectors.get(&id)
+        self.selectors.get(&id).map(|selectors| &**selectors)
     }
 
     pub(super) fn all(&self) -> impl Iterator<Item = SubscriberId> {

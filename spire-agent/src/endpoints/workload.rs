@@ -186,6 +186,9 @@ fn context(update: &WorkloadUpdate, unique_hints: bool) -> X509Context {
 
 /// Of entries with the same hint the oldest stays, the first of those made at once.
 fn without_repeated_hints<T>(items: &mut Vec<T>, entry: impl Fn(&T) -> &RegistrationEntry) {
+    if items.len() < 2 {
+        return;
+    }
     let mut oldest: HashMap<String, (i64, usize)> = HashMap::new();
     for (index, item) in items.iter().enumerate() {
         let entry = entry(item);
