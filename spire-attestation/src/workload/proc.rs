@@ -117,16 +117,22 @@ impl<'a> ProcDir<'a> {
 }
 
 fn parse_status(status: &str) -> Result<Owner, &'static str> {
-    let line = |key: &str| {
-        status.lines().find_map(|line| line.strip_prefix(key).and_then(|rest| rest.strip_prefix(':'))).map(numbers)
-    };
-    let uids = line("Uid").ok_or("no line Uid")??;
-    let gids = line("Gid").ok_or("no line Gid")??;
-    let groups = line("Groups").transpose()?.unwrap_or_default();
+    let (mut uids, mut gids, mut groups) = (None, None, None);
+    for (key, text) in status.lines().filter_map(|line| line.split_once(':')) {
+        match key {
+            "Uid" => uids = Some(numbers(text)?),
+            "Gid" => gids = Some(numbers(text)?),
+            "Groups" => groups = Some(numbers(text)?),
+            _ => continue,
+        }
+        if uids.is_some() && gids.is_some() && groups.is_some() {
+            break;
+        }
+    }
     Ok(Owner {
-        uid: effective(&uids).ok_or("no user in line Uid")?,
-        gid: effective(&gids).ok_or("no group in line Gid")?,
-        groups,
+        uid: effective(&uids.ok_or("no line Uid")?).ok_or("no user in line Uid")?,
+        gid: effective(&gids.ok_or("no line Gid")?).ok_or("no group in line Gid")?,
+        groups: groups.unwrap_or_default(),
     })
 }
 

@@ -15,8 +15,8 @@ pub struct Authority {
 enum Frame {
     /// So many bytes of the client's preface are still to come.
     Preface(usize),
-    /// In the nine bytes that begin a frame.
-    Head(Vec<u8>),
+    /// In the nine bytes that begin a frame, of which so many have come.
+    Head([u8; HEAD], usize),
     /// In a payload that does not matter.
     Other(usize),
     /// In a frame with headers: what comes before the fields, what remains in all, and the padding at its end. The first
@@ -64,6 +64,7 @@ enum Text {
 const NAME: &[u8] = b":authority";
 const PREFACE: usize = 24;
 const HEAD: usize = 9;
+const NEXT_FRAME: Frame = Frame::Head([0; HEAD], 0);
 const HEADERS: u8 = 1;
 const PADDED: u8 = 0x8;
 const PRIORITY: u8 = 0x20;
@@ -96,18 +97,21 @@ impl Authority {
                 let taken = bytes.len().min(*left);
                 *left -= taken;
                 if *left == 0 {
-                    self.frame = Frame::Head(Vec::with_capacity(HEAD));
+                    self.frame = NEXT_FRAME;
                 }
                 taken
             }
-            Frame::Head(head) => {
-                let taken = bytes.len().min(HEAD - head.len());
-                head.extend(bytes.iter().take(taken));
-                if let [one, two, three, kind, flags, ..] = head.as_slice()
-                    && head.len() == HEAD
-                {
-                    let length = usize::from(*one) << 16 | usize::from(*two) << 8 | usize::from(*three);
-                    self.frame = payload(length, *kind, *flags);
+            Frame::Head(head, come) => {
+                let before = *come;
+                for (place, byte) in head.iter_mut().skip(before).zip(bytes.iter()) {
+                    *place = *byte;
+                    *come += 1;
+                }
+                let taken = *come - before;
+                if *come == HEAD {
+                    let [one, two, three, kind, flags, ..] = *head;
+                    let length = usize::from(one) << 16 | usize::from(two) << 8 | usize::from(three);
+                    self.frame = payload(length, kind, flags);
                     self.field = Field::Start;
                 }
                 taken
@@ -124,7 +128,7 @@ impl Authority {
                 }
                 *left -= 1;
                 if *left == 0 {
-                    self.frame = Frame::Head(Vec::with_capacity(HEAD));
+                    self.frame = NEXT_FRAME;
                 }
                 1
             }
@@ -135,7 +139,7 @@ impl Authority {
 fn payload(length: usize, kind: u8, flags: u8) -> Frame {
     let is_padded = flags & PADDED != 0;
     match (length, kind) {
-        (0, _) => Frame::Head(Vec::with_capacity(HEAD)),
+        (0, _) => NEXT_FRAME,
         (left, HEADERS) => {
             let before = usize::from(is_padded) + if flags & PRIORITY == 0 { 0 } else { 5 };
             Frame::Headers { before, left, padding: 0, is_padded }
