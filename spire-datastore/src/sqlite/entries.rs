@@ -126,7 +126,9 @@ pub(super) fn dissociate(connection: &Connection, id: &EntryId, name: &TrustDoma
 }
 
 fn prune(connection: &Connection, now: Timestamp) -> Result<Vec<RegistrationEntry>, Fail> {
-    let sql = "SELECT id, entry_id FROM registered_entries WHERE expires_at < ?1 ORDER BY id";
+    // Left to itself, SQLite walks through all entries to have them in order.
+    let sql = "SELECT id, entry_id FROM registered_entries INDEXED BY registered_entries_by_expiry \
+               WHERE expires_at < ?1 ORDER BY id";
     let mut pruned = Vec::new();
     for (_, id) in entry_rows::find(connection, sql, now.as_unix())? {
         pruned.extend(delete(connection, &id)?.map(|(entry, _)| entry));
@@ -146,6 +148,10 @@ fn conditions(connection: &Connection, filter: &EntryFilter) -> Result<(Conditio
     }
     if let Some(hint) = &filter.hint {
         conditions.add("hint = ?", hint.clone());
+        if !hint.is_empty() {
+            // What the index leaves out must be seen to be left out whatever the value.
+            conditions.add_plain("hint <> ''");
+        }
     }
     if let Some(downstream) = filter.downstream {
         conditions.add_plain(if downstream { "downstream = 1" } else { "downstream = 0" });
@@ -227,5 +233,37 @@ impl Entries for SqliteStore {
 
     async fn count_entries(&self, filter: EntryFilter) -> Result<usize, Error> {
         self.read("count entries", move |connection| count(connection, &filter)).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sqlite::connection::{BUSY_TIMEOUT, Place, open_writer};
+    use crate::sqlite::migrate::migrate;
+
+    /// What is looked up while entries are created, deleted or asked for must not walk through all of them.
+    #[test]
+    fn every_search_has_its_index() {
+        let mut connection = open_writer(&Place::Memory, BUSY_TIMEOUT).unwrap();
+        migrate(&mut connection).unwrap();
+        let plan = |sql: &str| {
+            let mut statement = connection.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).unwrap();
+            let mut rows = statement.raw_query();
+            std::iter::from_fn(|| rows.next().unwrap().map(|row| row.get::<_, String>(3).unwrap())).collect::<String>()
+        };
+        for (condition, index) in [
+            ("entry_id = ?", "sqlite_autoindex_registered_entries_1"),
+            ("spiffe_id = ? ORDER BY id", "registered_entries_by_spiffe_id"),
+            ("spiffe_id = ? AND parent_id = ? AND selectors_digest = ? ORDER BY id", "registered_entries_by_spiffe_id"),
+            ("parent_id = ? ORDER BY id", "registered_entries_by_parent_id"),
+            ("hint = ? AND hint <> '' ORDER BY id", "registered_entries_by_hint"),
+            ("downstream = 1 ORDER BY id", "registered_entries_downstream"),
+        ] {
+            let plan = plan(&format!("{SELECT} WHERE {condition}"));
+            assert!(plan.contains(index), "{condition}: {plan}");
+        }
+        let of_selector = plan("SELECT owner FROM selectors WHERE type = ? AND value = ?");
+        assert!(of_selector.contains("SEARCH selectors USING PRIMARY KEY"), "{of_selector}");
     }
 }
