@@ -101,7 +101,7 @@ pub enum JoinTokenError {
     /// Never made, or redeemed before.
     #[error("failed to attest: join token does not exist or has already been used")]
     Unknown,
-    /// Redeemed after its time; it is gone now.
+    /// Shown after its time.
     #[error("join token expired")]
     Expired,
     /// The tokens could not be read.

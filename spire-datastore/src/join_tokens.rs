@@ -2,9 +2,9 @@
 
 use async_trait::async_trait;
 use spiffe_core::Timestamp;
-use spire_types::JoinToken;
+use spire_types::{AttestedNode, JoinToken};
 
-use crate::Error;
+use crate::{Error, Revision};
 
 /// Join tokens. Backends keep a digest, not the token.
 #[async_trait]
@@ -15,12 +15,18 @@ pub trait JoinTokens {
     /// [`Error::AlreadyExists`]
     async fn create_join_token(&self, token: JoinToken) -> Result<(), Error>;
 
-    /// Takes a token out: of any number of concurrent calls one gets it, with the time at which it ends or ended. After a
-    /// loss of power the token may be back, but then nothing that was written after the call is there either.
+    /// The token, if it is there; it may be gone by the time that it is redeemed.
     ///
     /// # Errors
     /// When the backend fails.
-    async fn redeem_join_token(&self, value: &str) -> Result<Option<JoinToken>, Error>;
+    async fn find_join_token(&self, value: &str) -> Result<Option<JoinToken>, Error>;
+
+    /// Takes a token out and records the node that joins with it, in one step: of any number of concurrent calls one gets
+    /// the token. `None`, and nothing is recorded, where it is not there (any more).
+    ///
+    /// # Errors
+    /// As [`crate::Nodes::attest_node`]; the token stays.
+    async fn redeem_join_token(&self, value: &str, node: AttestedNode) -> Result<Option<Revision>, Error>;
 
     /// Deletes tokens that ended before `now`.
     ///

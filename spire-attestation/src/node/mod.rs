@@ -109,6 +109,9 @@ pub struct Attested {
     pub selectors: Vec<Selector>,
     /// Whether the agent may show the same evidence again: such an agent re-attests where others renew.
     pub can_reattest: bool,
+    /// Evidence that holds once: whoever records the node takes this token out of the store in the same step, and records
+    /// none where it is not there any more. Until then the agent's ID gives the token away.
+    pub join_token: Option<String>,
 }
 
 /// Holds what a check has returned, so that later steps can demand the checked value and nothing else.

@@ -43,7 +43,7 @@ pub async fn what_fails_or_is_bookkeeping_gets_no_revision(store: &dyn DataStore
     store.create_entry(entry("b"), entry_id("-a"), NOW).await.unwrap_err();
     store.delete_entry(&entry_id("unknown")).await.unwrap_err();
     store.create_join_token(JoinToken { value: "t".into(), expires_at: NOW }).await.unwrap();
-    store.redeem_join_token("t").await.unwrap();
+    store.redeem_join_token("unknown", node("a")).await.unwrap();
     store.prune_join_tokens(NOW).await.unwrap();
     let journal = CaJournal { id: 0, active_x509_authority_id: String::new(), data: Vec::new() };
     store.save_ca_journal(journal).await.unwrap();

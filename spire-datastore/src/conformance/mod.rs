@@ -62,6 +62,7 @@ macro_rules! conformance_suite {
             join_tokens: of_a_thousand_redemptions_one_wins,
             join_tokens: a_token_keeps_its_end_and_expired_ones_are_pruned,
             join_tokens: a_token_is_created_once,
+            join_tokens: a_token_stays_where_its_node_is_refused,
             federation: a_relationship_lives_from_creation_to_deletion,
             federation: an_update_changes_what_the_mask_names,
             federation: a_relationship_and_its_bundle_are_stored_together_or_not_at_all,

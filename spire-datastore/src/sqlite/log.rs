@@ -33,11 +33,10 @@ pub(super) enum Op {
 
 /// Gives the next revision to a change, in the transaction that makes the change.
 pub(super) fn record(connection: &Connection, kind: Kind, key: &str, op: Op) -> Result<Revision, Fail> {
-    let value: i64 = connection
-        .prepare_cached("UPDATE revision SET value = value + 1 RETURNING value")?
-        .query_one([], |row| row.get(0))?;
-    insert(connection, value, kind, key, op)?;
-    revision(value)
+    let mut recorder = Recorder::begin(connection)?;
+    let revision = recorder.record(kind, key, op)?;
+    recorder.finish()?;
+    Ok(revision)
 }
 
 /// Numbers many changes of one transaction, and notes the newest number once at its end.

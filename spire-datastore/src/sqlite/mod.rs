@@ -20,10 +20,12 @@ mod tail;
 mod writer;
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use connection::{BUSY_TIMEOUT, Place};
 use fail::Fail;
+use join_tokens::Fresh;
 use readers::Readers;
 use rusqlite::Connection;
 use writer::Writer;
@@ -38,6 +40,7 @@ use crate::{Change, Error, Revision};
 pub struct SqliteStore {
     writer: Writer,
     readers: Readers,
+    fresh_tokens: Arc<Fresh>,
 }
 
 impl SqliteStore {
@@ -75,7 +78,7 @@ impl SqliteStore {
                 Place::Memory => Readers::Shared(writer.clone()),
                 Place::File(path) => Readers::pool(path, busy_timeout),
             };
-            Ok(Self { writer, readers })
+            Ok(Self { writer, readers, fresh_tokens: Arc::default() })
         });
         opened.await.map_err(|_| Error::Closed)?.map_err(|fail: Fail| fail.during("open database"))
     }
@@ -98,13 +101,14 @@ impl SqliteStore {
         self.writer.write_changing(attempt, operation, changed).await
     }
 
-    /// Answers before it is on disk, but never without it what is written later.
-    async fn write_ahead<T: Send + 'static>(
+    /// [`Self::write_changing`] for what has written nothing when a rule makes it fail.
+    async fn write_whole<T: Send + 'static>(
         &self,
         attempt: &'static str,
         operation: impl FnOnce(&Connection) -> Result<T, Fail> + Send + 'static,
+        changed: fn(&T) -> Vec<(Revision, Change)>,
     ) -> Result<T, Error> {
-        self.writer.write_ahead(attempt, operation).await
+        self.writer.write_whole(attempt, operation, changed).await
     }
 
     async fn read<T: Send + 'static>(

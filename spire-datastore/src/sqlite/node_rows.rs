@@ -5,7 +5,7 @@ use spiffe_core::{SpiffeId, Timestamp};
 use spire_types::AttestedNode;
 
 use super::fail::Fail;
-use super::selectors::{of_node, of_nodes, replace_of_node};
+use super::selectors::{insert_of_node, of_node, of_nodes, replace_of_node};
 
 /// Reads nodes without their selectors; takes conditions.
 pub(super) const SELECT: &str = "SELECT id, spiffe_id, attestation_type, serial_number, expires_at, \
@@ -59,14 +59,18 @@ fn bare(row: &Row<'_>) -> Result<AttestedNode, Fail> {
 
 /// Stores a node, in place of the one in row `number` if there is one.
 pub(super) fn put(connection: &Connection, number: Option<i64>, node: &AttestedNode) -> Result<(), Fail> {
-    let mut statement = connection.prepare_cached(
-        "INSERT INTO attested_node_entries (id, spiffe_id, attestation_type, serial_number, expires_at, \
-         new_serial_number, new_expires_at, can_reattest, agent_version) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9) \
-         ON CONFLICT (id) DO UPDATE SET attestation_type = excluded.attestation_type, \
-         serial_number = excluded.serial_number, expires_at = excluded.expires_at, \
-         new_serial_number = excluded.new_serial_number, new_expires_at = excluded.new_expires_at, \
-         can_reattest = excluded.can_reattest, agent_version = excluded.agent_version RETURNING id",
-    )?;
+    let sql = match number {
+        Some(_) => {
+            "UPDATE attested_node_entries SET attestation_type = ?3, serial_number = ?4, \
+             expires_at = ?5, new_serial_number = ?6, new_expires_at = ?7, can_reattest = ?8, agent_version = ?9 \
+             WHERE id = ?1"
+        }
+        None => {
+            "INSERT INTO attested_node_entries (id, spiffe_id, attestation_type, serial_number, expires_at, \
+             new_serial_number, new_expires_at, can_reattest, agent_version) \
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)"
+        }
+    };
     let values = params![
         number,
         node.spiffe_id.as_str(),
@@ -78,8 +82,11 @@ pub(super) fn put(connection: &Connection, number: Option<i64>, node: &AttestedN
         node.can_reattest,
         node.agent_version,
     ];
-    let number = statement.query_one(values, |row| row.get(0))?;
-    replace_of_node(connection, number, &node.selectors)
+    connection.prepare_cached(sql)?.execute(values)?;
+    match number {
+        Some(number) => replace_of_node(connection, number, &node.selectors),
+        None => insert_of_node(connection, connection.last_insert_rowid(), &node.selectors),
+    }
 }
 
 /// Deletes the node in that row.

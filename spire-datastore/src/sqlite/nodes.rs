@@ -22,27 +22,45 @@ fn changed(connection: &Connection, id: &SpiffeId) -> Result<Revision, Fail> {
     record(connection, Kind::Node, id.as_str(), Op::Put)
 }
 
-fn attest(connection: &Connection, mut node: AttestedNode) -> Result<(AttestedNode, Revision), Fail> {
-    if node.is_banned() {
-        return Err(Error::Invalid { cause: "attested node without a serial number".to_owned() }.into());
-    }
-    node.selectors.sort();
-    node.selectors.dedup();
-    node.new_serial = None;
-    node.new_not_after = None;
-    let known = node_rows::fetch(connection, &node.spiffe_id)?;
-    if known.as_ref().is_some_and(|(_, known)| known.is_banned()) {
-        return Err(Error::Banned.into());
-    }
-    let number = known.map(|(number, known)| {
-        if node.agent_version.is_empty() {
-            node.agent_version = known.agent_version;
+/// A node that may be recorded as attested, and the row that it has already.
+pub(super) struct Attestable {
+    node: AttestedNode,
+    number: Option<i64>,
+}
+
+impl Attestable {
+    /// Writes nothing yet.
+    pub(super) fn check(connection: &Connection, mut node: AttestedNode) -> Result<Self, Fail> {
+        if node.is_banned() {
+            return Err(Error::Invalid { cause: "attested node without a serial number".to_owned() }.into());
         }
-        number
-    });
-    node_rows::put(connection, number, &node)?;
-    let revision = changed(connection, &node.spiffe_id)?;
-    Ok((node, revision))
+        node.selectors.sort();
+        node.selectors.dedup();
+        node.new_serial = None;
+        node.new_not_after = None;
+        let known = node_rows::fetch(connection, &node.spiffe_id)?;
+        if known.as_ref().is_some_and(|(_, known)| known.is_banned()) {
+            return Err(Error::Banned.into());
+        }
+        let number = known.map(|(number, known)| {
+            if node.agent_version.is_empty() {
+                node.agent_version = known.agent_version;
+            }
+            number
+        });
+        Ok(Self { node, number })
+    }
+
+    pub(super) fn record(self, connection: &Connection) -> Result<(AttestedNode, Revision), Fail> {
+        node_rows::put(connection, self.number, &self.node)?;
+        let revision = changed(connection, &self.node.spiffe_id)?;
+        Ok((self.node, revision))
+    }
+}
+
+/// What those who follow the log are told of an attestation.
+pub(super) fn change((node, revision): &(AttestedNode, Revision)) -> (Revision, Change) {
+    (*revision, Change::Node(node.spiffe_id.clone(), Some(node.clone())))
 }
 
 fn renew(connection: &Connection, id: &SpiffeId, serial: String, not_after: Timestamp) -> Result<Revision, Fail> {
@@ -163,11 +181,8 @@ fn count(connection: &Connection, filter: &NodeFilter) -> Result<usize, Fail> {
 #[async_trait]
 impl Nodes for SqliteStore {
     async fn attest_node(&self, node: AttestedNode) -> Result<Revision, Error> {
-        let attest = move |connection: &Connection| attest(connection, node);
-        let attested = self.write_changing("attest node", attest, |(node, revision)| {
-            vec![(*revision, Change::Node(node.spiffe_id.clone(), Some(node.clone())))]
-        });
-        Ok(attested.await?.1)
+        let attest = move |connection: &Connection| Attestable::check(connection, node)?.record(connection);
+        Ok(self.write_whole("attest node", attest, |attested| vec![change(attested)]).await?.1)
     }
 
     async fn renew_node(&self, id: &SpiffeId, serial: String, not_after: Timestamp) -> Result<Revision, Error> {

@@ -103,6 +103,11 @@ pub(super) fn remove_of_entry(connection: &Connection, number: i64, selectors: &
 /// Gives the node in that row these, in place of what it has.
 pub(super) fn replace_of_node(connection: &Connection, number: i64, selectors: &[Selector]) -> Result<(), Fail> {
     connection.prepare_cached("DELETE FROM node_selectors WHERE owner = ?1")?.execute([number])?;
+    insert_of_node(connection, number, selectors)
+}
+
+/// Gives these to the node in that row, which has none.
+pub(super) fn insert_of_node(connection: &Connection, number: i64, selectors: &[Selector]) -> Result<(), Fail> {
     let mut statement = connection
         .prepare_cached("INSERT INTO node_selectors (owner, position, type, value) VALUES (?1, ?2, ?3, ?4)")?;
     for (position, selector) in (0_i64..).zip(selectors) {

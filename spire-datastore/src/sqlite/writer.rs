@@ -4,7 +4,6 @@
 //! A simulated clock stands still meanwhile.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rusqlite::Connection;
@@ -26,8 +25,6 @@ pub(super) struct Writer(Arc<Shared>);
 struct Shared {
     connection: Mutex<Connection>,
     queue: Mutex<Queue>,
-    /// Whether the connection syncs the disk with each commit. Looked at and changed by whoever holds the connection.
-    syncs: AtomicBool,
     tail: Mutex<Tail>,
     revisions: watch::Sender<Revision>,
 }
@@ -57,7 +54,6 @@ impl Writer {
         Ok(Self(Arc::new(Shared {
             connection: Mutex::new(connection),
             queue: Mutex::default(),
-            syncs: AtomicBool::new(true),
             tail: Mutex::default(),
             revisions,
         })))
@@ -66,16 +62,6 @@ impl Writer {
     /// Does `operation` in a transaction, and answers once that is on disk. If the caller goes away before its turn,
     /// nothing is written.
     pub(super) async fn write<T: Send + 'static>(
-        &self,
-        attempt: &'static str,
-        operation: impl FnOnce(&Connection) -> Result<T, Fail> + Send + 'static,
-    ) -> Result<T, Error> {
-        self.enqueue(attempt, true, operation, |_| Vec::new()).await
-    }
-
-    /// [`Self::write`], but answers before that is on disk. The log of the database is written in order: whatever is
-    /// answered by [`Self::write`] later is on disk together with it, or neither is.
-    pub(super) async fn write_ahead<T: Send + 'static>(
         &self,
         attempt: &'static str,
         operation: impl FnOnce(&Connection) -> Result<T, Fail> + Send + 'static,
@@ -91,18 +77,30 @@ impl Writer {
         operation: impl FnOnce(&Connection) -> Result<T, Fail> + Send + 'static,
         changed: fn(&T) -> Vec<(Revision, Change)>,
     ) -> Result<T, Error> {
+        self.enqueue(attempt, false, operation, changed).await
+    }
+
+    /// [`Self::write_changing`] for an `operation` that looks first and writes then: where it fails before it writes,
+    /// nothing need be undone, which spares a copy of all pages that it writes to. Where it fails later, so does whatever
+    /// is committed together with it.
+    pub(super) async fn write_whole<T: Send + 'static>(
+        &self,
+        attempt: &'static str,
+        operation: impl FnOnce(&Connection) -> Result<T, Fail> + Send + 'static,
+        changed: fn(&T) -> Vec<(Revision, Change)>,
+    ) -> Result<T, Error> {
         self.enqueue(attempt, true, operation, changed).await
     }
 
     async fn enqueue<T: Send + 'static>(
         &self,
         attempt: &'static str,
-        durable: bool,
+        whole: bool,
         operation: impl FnOnce(&Connection) -> Result<T, Fail> + Send + 'static,
         changed: fn(&T) -> Vec<(Revision, Change)>,
     ) -> Result<T, Error> {
         let (reply, answer) = oneshot::channel();
-        let job = Pending { attempt, durable, operation: Some(operation), changed, outcome: None, reply };
+        let job = Pending { attempt, whole, operation: Some(operation), changed, outcome: None, reply };
         let idle = {
             let mut queue = lock(&self.0.queue);
             queue.waiting.push_back(Box::new(job));
@@ -155,13 +153,7 @@ impl Shift {
     }
 
     fn commit(&self, batch: &mut [Box<dyn Job>]) -> Result<Revision, Error> {
-        let connection = lock(&self.shared.connection);
-        let durable = batch.iter().any(|job| job.is_durable());
-        if self.shared.syncs.load(Ordering::Relaxed) != durable {
-            connection::sync_commits(&connection, durable).map_err(|fail| fail.during("commit"))?;
-            self.shared.syncs.store(durable, Ordering::Relaxed);
-        }
-        commit(&connection, batch)
+        commit(&lock(&self.shared.connection), batch)
     }
 
     fn next_batch(&mut self) -> Option<Vec<Box<dyn Job>>> {
@@ -227,7 +219,15 @@ fn step(connection: &Connection, sql: &str) -> Result<(), Fail> {
     Ok(())
 }
 
+/// Does one job of several; fails where what it leaves behind cannot be undone alone.
 fn run_apart(connection: &Connection, job: &mut dyn Job) -> Result<(), Error> {
+    if job.is_whole() {
+        let before = connection.total_changes();
+        return match job.run(connection) {
+            Err(err) if connection.is_autocommit() || connection.total_changes() != before => Err(err),
+            _ => Ok(()),
+        };
+    }
     let done = step(connection, "SAVEPOINT job").map(|()| job.run(connection)).and_then(|outcome| {
         // After some failures (a full disk, say) SQLite has rolled everything back by itself.
         if connection.is_autocommit() {
@@ -243,8 +243,8 @@ fn run_apart(connection: &Connection, job: &mut dyn Job) -> Result<(), Error> {
 
 /// A write that waits.
 trait Job: Send {
-    /// Whether its caller is answered only once it is on disk.
-    fn is_durable(&self) -> bool;
+    /// Whether there is nothing to undo when it fails, as a rule.
+    fn is_whole(&self) -> bool;
     /// What it has changed, as far as it tells; asked once it is committed.
     fn changes(&self) -> Vec<(Revision, Change)>;
     /// Does it; what it fails with.
@@ -255,7 +255,7 @@ trait Job: Send {
 
 struct Pending<T, F> {
     attempt: &'static str,
-    durable: bool,
+    whole: bool,
     operation: Option<F>,
     changed: fn(&T) -> Vec<(Revision, Change)>,
     outcome: Option<Result<T, Error>>,
@@ -263,8 +263,8 @@ struct Pending<T, F> {
 }
 
 impl<T: Send, F: FnOnce(&Connection) -> Result<T, Fail> + Send> Job for Pending<T, F> {
-    fn is_durable(&self) -> bool {
-        self.durable
+    fn is_whole(&self) -> bool {
+        self.whole
     }
 
     fn changes(&self) -> Vec<(Revision, Change)> {
@@ -344,24 +344,40 @@ mod tests {
         assert_eq!(change(&writer, "3".into()).await, Ok(Revision(2)));
     }
 
-    #[tokio::test]
-    async fn only_what_must_be_on_disk_syncs_it() {
-        let writer = writer();
-        let syncs = || {
-            let level =
-                |connection: &Connection| Ok(connection.pragma_query_value(None, "synchronous", |row| row.get(0))?);
-            writer.read::<i64>(level).unwrap()
-        };
-        let ahead = || writer.write_ahead("change", |connection| record(connection, Kind::Entry, "1", Op::Put));
-        assert_eq!((ahead().await, syncs()), (Ok(Revision(1)), 1));
-        assert_eq!((change(&writer, "2".into()).await, syncs()), (Ok(Revision(2)), 2));
-        let (mut first, mut second) = (Box::pin(ahead()), Box::pin(change(&writer, "4".into())));
+    /// The answers to a change, to `operation` as a whole write, and to another change, all in one commit.
+    async fn with_neighbours(
+        writer: &Writer,
+        operation: impl FnOnce(&Connection) -> Result<Revision, Fail> + Send + 'static,
+    ) -> [Result<Revision, Error>; 3] {
+        // The shift that begins takes it alone, and waits for the connection.
+        let mut blocker = Box::pin(change(writer, "blocker".into()));
+        let mut first = Box::pin(change(writer, "first".into()));
+        let mut whole = Box::pin(writer.write_whole("whole", operation, |_| Vec::new()));
+        let mut last = Box::pin(change(writer, "last".into()));
         {
-            // Both are in one commit, which waits for the connection; the shift may have taken the first already.
             let _held = lock(&writer.0.connection);
-            assert!((&mut first).now_or_never().is_none() && (&mut second).now_or_never().is_none());
+            assert!((&mut blocker).now_or_never().is_none());
+            while !lock(&writer.0.queue).waiting.is_empty() {
+                std::thread::yield_now();
+            }
+            assert!((&mut first).now_or_never().is_none());
+            assert!((&mut whole).now_or_never().is_none() && (&mut last).now_or_never().is_none());
         }
-        assert_eq!((first.await, second.await, syncs()), (Ok(Revision(3)), Ok(Revision(4)), 2));
+        blocker.await.unwrap();
+        [first.await, whole.await, last.await]
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_whole_write_that_a_rule_refuses_harms_nobody_and_one_that_breaks_off_leaves_nothing() {
+        let writer = writer();
+        let answers = with_neighbours(&writer, |_| Err(Error::Banned.into())).await;
+        assert_eq!(answers, [Ok(Revision(2)), Err(Error::Banned), Ok(Revision(3))]);
+        let answers = with_neighbours(&writer, |connection| {
+            record(connection, Kind::Entry, "half", Op::Put)?;
+            Err(Error::Banned.into())
+        });
+        assert_eq!(answers.await, [Err(Error::Banned), Err(Error::Banned), Err(Error::Banned)]);
+        assert_eq!(change(&writer, "next".into()).await, Ok(Revision(5)), "only the blocker was committed");
     }
 
     #[tokio::test]

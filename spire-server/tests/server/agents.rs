@@ -180,6 +180,26 @@ async fn evidence_that_does_not_hold_is_refused_in_spires_words() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_many_agents_with_one_token_at_once_one_is_attested() {
+    let running = Running::start("example.org").await;
+    let token = running.join_token().await;
+    let mut attestations = Vec::new();
+    for _ in 0..32 {
+        let (channel, token) = (running.channel(None).await, token.clone());
+        attestations.push(tokio::spawn(async move { attest(channel, "join_token", token.as_bytes(), &key()).await }));
+    }
+    let mut refusals = Vec::new();
+    for attestation in attestations {
+        refusals.extend(attestation.await.unwrap().err());
+    }
+    assert_eq!(refusals.len(), 31);
+    let used = "failed to attest: join token does not exist or has already been used";
+    assert!(refusals.iter().all(|refused| refused.message() == used), "{refusals:?}");
+    let agents = AgentClient::new(running.admin()).list_agents(ListAgentsRequest::default()).await.unwrap();
+    assert_eq!(agents.into_inner().agents.len(), 1);
+}
+
 async fn all(mut responses: tonic::Streaming<SyncAuthorizedEntriesResponse>) -> Vec<SyncAuthorizedEntriesResponse> {
     let mut all = Vec::new();
     while let Some(response) = responses.message().await.unwrap() {

@@ -1,4 +1,4 @@
-//! The server's half: redeems the token.
+//! The server's half: looks the token up.
 
 use std::{fmt, sync::Arc};
 
@@ -17,13 +17,12 @@ pub type StoreError = Box<dyn std::error::Error + Send + Sync>;
 /// The tokens that can be redeemed; the server implements it over its datastore.
 #[async_trait]
 pub trait TokenStore: fmt::Debug + Send + Sync {
-    /// Takes `token` out of the store, in one atomic step, and gives the time it expires at; `None` when there is no
-    /// such token. Of any number of calls with one token, at the same time and on several servers, **one** gets it: a
-    /// second winner would let a second node in under the same identity. An expired token is taken like any other.
+    /// The time that `token` expires at; `None` when there is no such token. It stays where it is: [`Attested::join_token`]
+    /// has it taken out together with what is recorded of the node, in one atomic step that **one** node survives.
     ///
     /// # Errors
-    /// When the store cannot tell; the token may be gone or not.
-    async fn take(&self, token: &str) -> Result<Option<Timestamp>, StoreError>;
+    /// When the store cannot tell.
+    async fn find(&self, token: &str) -> Result<Option<Timestamp>, StoreError>;
 }
 
 /// Attests nodes by join tokens: `spiffe://<trust domain>/spire/agent/join_token/<token>`, no selectors.
@@ -34,7 +33,7 @@ pub struct JoinTokenServer {
 }
 
 impl JoinTokenServer {
-    /// Redeems the tokens in `tokens` for identities in `trust_domain`.
+    /// Gives identities in `trust_domain` for the tokens in `tokens`.
     pub fn new(trust_domain: TrustDomain, tokens: Arc<dyn TokenStore>) -> Self {
         Self { trust_domain, tokens }
     }
@@ -56,15 +55,15 @@ impl NodeAttestorServer for JoinTokenServer {
         if token.is_empty() || token.len() > MAX_TOKEN_BYTES {
             return Err(JoinTokenError::Unknown.into());
         }
-        let expires_at = self.tokens.take(token).await.map_err(JoinTokenError::Store)?;
+        let expires_at = self.tokens.find(token).await.map_err(JoinTokenError::Store)?;
         match expires_at {
             None => return Err(JoinTokenError::Unknown.into()),
             Some(expires_at) if expires_at < request.now => return Err(JoinTokenError::Expired.into()),
             Some(_) => {}
         }
-        // The token is spent from here on, so that its part in the ID gives nothing away.
         let agent_id = agent_id(&self.trust_domain, &format!("/{NAME}/{token}"))?;
-        Ok(Verified::vouch(Attested { agent_id, selectors: Vec::new(), can_reattest: false }))
+        let join_token = Some(token.to_owned());
+        Ok(Verified::vouch(Attested { agent_id, selectors: Vec::new(), can_reattest: false, join_token }))
     }
 }
 

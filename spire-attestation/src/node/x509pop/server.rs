@@ -252,7 +252,7 @@ impl NodeAttestorServer for X509PopServer {
         let agent_id = agent_id(&self.trust_domain, &self.agent_path(leaf)?)?;
         let above = chains::above(leaf, intermediates, &roots, request.now);
         let selectors = self.selectors(leaf, &above);
-        Ok(Verified::vouch(Attested { agent_id, selectors, can_reattest: true }))
+        Ok(Verified::vouch(Attested { agent_id, selectors, can_reattest: true, join_token: None }))
     }
 }
 

@@ -12,10 +12,10 @@ use spire_api::proto::agent::attest_agent_request::{Params, Step as Asked};
 use spire_api::proto::agent::attest_agent_response::{Result as Outcome, Step as Answered};
 use spire_api::proto::agent::{AttestAgentRequest, AttestAgentResponse};
 use spire_api::status;
-use spire_attestation::Error;
 use spire_attestation::node::{AttestRequest, Attested, Challenger};
+use spire_attestation::{Error, JoinTokenError};
 use spire_runtime::MoreFields;
-use spire_types::{AttestedNode, Selector};
+use spire_types::{AttestedNode, Revision, Selector};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Code, Response, Status, Streaming};
@@ -79,7 +79,10 @@ impl Attestation {
         said.set("node_attestor_type", &data.r#type);
         let attested = self.attest(&data.r#type, &data.payload, challenges).await?;
         let agent_id = attested.agent_id.clone();
-        said.set("agent_id", &agent_id);
+        // The ID holds the token, which is nobody's matter before it is spent.
+        if attested.join_token.is_none() {
+            said.set("agent_id", &agent_id);
+        }
         if self.parts.cache.current().node(&agent_id).is_some_and(|node| node.is_banned()) {
             tracing::warn!(%agent_id, "Agent is banned");
             return Err(banned());
@@ -98,13 +101,26 @@ impl Attestation {
             can_reattest: reattestable,
             agent_version: String::new(),
         };
-        let revision = self.parts.store.attest_node(node).await.map_err(|err| match err {
-            spire_datastore::Error::Banned => banned(),
-            err => store_failed("failed to record agent", &err),
-        })?;
+        let revision = self.record(node, attested.join_token.as_deref()).await?;
+        said.set("agent_id", &agent_id);
         self.parts.reach(revision).await?;
         tracing::info!(%agent_id, node_attestor_type = %data.r#type, expires_at = %minted.not_after, "Agent attestation request completed");
         Ok(AttestAgentResponse { step: Some(Answered::Result(Outcome { svid: Some(svid), reattestable })) })
+    }
+
+    /// Records the agent, and spends its token if it came with one.
+    async fn record(&self, node: AttestedNode, join_token: Option<&str>) -> Result<Revision, Status> {
+        let store = &self.parts.store;
+        let recorded = match join_token {
+            None => store.attest_node(node).await.map(Some),
+            Some(token) => store.redeem_join_token(token, node).await,
+        };
+        let recorded = recorded.map_err(|err| match err {
+            spire_datastore::Error::Banned => banned(),
+            err => store_failed("failed to record agent", &err),
+        })?;
+        // Another one was faster.
+        recorded.ok_or_else(|| refused(JOIN_TOKEN, &JoinTokenError::Unknown.into()))
     }
 
     async fn params(&mut self) -> Result<Params, Status> {
