@@ -43,6 +43,8 @@ pub(crate) struct Deployment {
     pub(crate) folder: PathBuf,
     pub(crate) address: SocketAddr,
     pub(crate) server: Process,
+    /// Where it tells its metrics, if it does.
+    pub(crate) metrics: Option<SocketAddr>,
     /// From the start of the process to its first answer.
     pub(crate) ready_after: Duration,
 }
@@ -58,15 +60,30 @@ pub(crate) struct RunningAgent {
 impl Deployment {
     /// Starts a server on `folder`, with whatever its database holds already.
     pub(crate) async fn start(subject: &Subject, folder: &Path) -> Result<Self, Failure> {
+        Self::start_with(subject, folder, None).await
+    }
+
+    /// The same, with metrics to read.
+    pub(crate) async fn start_metered(subject: &Subject, folder: &Path) -> Result<Self, Failure> {
+        Self::start_with(subject, folder, Some(free_port()?)).await
+    }
+
+    async fn start_with(subject: &Subject, folder: &Path, metrics: Option<SocketAddr>) -> Result<Self, Failure> {
         std::fs::create_dir_all(folder.join("data"))?;
         let address = free_port()?;
         let configuration = folder.join("server.conf");
-        std::fs::write(&configuration, server_configuration(folder, address))?;
+        std::fs::write(&configuration, server_configuration(folder, address, metrics))?;
         let started = Instant::now();
         let words = ["run", "-config", &configuration.display().to_string()];
         let server = Process::start(&subject.server_binary(), &words, &folder.join("server.log"))?;
-        let mut deployment =
-            Self { subject: subject.clone(), folder: folder.to_owned(), address, server, ready_after: Duration::ZERO };
+        let mut deployment = Self {
+            subject: subject.clone(),
+            folder: folder.to_owned(),
+            address,
+            server,
+            metrics,
+            ready_after: Duration::ZERO,
+        };
         loop {
             deployment.server.check()?;
             if UnixStream::connect(deployment.admin_socket()).is_ok() && deployment.bundle().await.is_ok() {
@@ -140,8 +157,11 @@ fn free_port() -> Result<SocketAddr, Failure> {
     Ok(TcpListener::bind(("127.0.0.1", 0))?.local_addr()?)
 }
 
-fn server_configuration(folder: &Path, address: SocketAddr) -> String {
+fn server_configuration(folder: &Path, address: SocketAddr, metrics: Option<SocketAddr>) -> String {
     let folder = folder.display();
+    let telemetry = metrics.map_or_else(String::new, |address| {
+        format!("telemetry {{ Prometheus {{ host = \"127.0.0.1\" port = {} }} }}\n", address.port())
+    });
     format!(
         r#"server {{
   bind_address = "127.0.0.1"
@@ -169,7 +189,7 @@ plugins {{
     plugin_data {{}}
   }}
 }}
-"#,
+{telemetry}"#,
         port = address.port()
     )
 }

@@ -222,11 +222,25 @@ impl Run {
                 "% of a core",
                 "< 0.5 %",
                 deployment.subject.name,
-                &[load],
+                &[load.cpu],
             );
         }
         self.creates(&deployments, "BatchCreateEntry, 50 a call, empty", "≥ 10×", 0).await?;
         for deployment in deployments {
+            deployment.server.stop()?;
+        }
+        self.database_calls(scratch).await
+    }
+
+    /// Counting costs time, so that servers that count are started for this alone.
+    async fn database_calls(&mut self, scratch: &Path) -> Result<(), Failure> {
+        for subject in self.subjects.clone() {
+            let folder = scratch.join(format!("{}-metered", subject.name));
+            let deployment = Deployment::start_metered(&subject, &folder).await?;
+            let load = idle::connected_agents(&deployment, 100, Duration::from_secs(20)).await?;
+            let calls = load.database_calls.ok_or("no metrics")?;
+            let title = "calls of the database, 100 agents connected and synced";
+            self.report.add(title, "a second", "none by an agent", subject.name, &[calls]);
             deployment.server.stop()?;
         }
         Ok(())
@@ -309,7 +323,7 @@ impl Run {
                 "% of a core",
                 "< 0.5 %",
                 name,
-                &[load],
+                &[load.cpu],
             );
             let agent = deployment.agent("agent", AGENT_NODE).await?;
             let latencies =

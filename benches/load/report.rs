@@ -87,8 +87,8 @@ impl Report {
             if beside {
                 let (theirs, samples) = show(crate::SPIRE);
                 let ratio = match (row.cells.get(crate::OURS), row.cells.get(crate::SPIRE)) {
-                    (Some(ours), Some(theirs)) => {
-                        format!("{:.1}×", center(row, theirs) / center(row, ours).max(f64::MIN_POSITIVE))
+                    (Some(ours), Some(theirs)) if center(row, ours) > 0.0 => {
+                        format!("{:.1}×", center(row, theirs) / center(row, ours))
                     }
                     _ => String::new(),
                 };
