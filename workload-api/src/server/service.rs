@@ -1,11 +1,13 @@
 //! The RPCs, over [`Identities`].
 
 use std::collections::BTreeMap;
+use std::marker::PhantomData;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use futures_util::{Stream, StreamExt as _};
+use futures_util::Stream;
 use spiffe_core::x509::Certificate;
 use spiffe_core::{Bundle, BundleSet, SpiffeId, TrustDomain};
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
@@ -173,46 +175,66 @@ impl<I: Identities> Service<I> {
     where
         S: Send + Sync + 'static,
         T: Send + 'static,
-        A: Fn(&S, Option<&S>) -> Result<Option<T>, IdentityError> + Send + Sync + 'static,
+        A: Fn(&S, Option<&S>) -> Result<Option<T>, IdentityError> + Send + Unpin + 'static,
     {
         let closing = Box::pin(self.closing.clone().cancelled_owned());
-        let stream = Open { updates, last: None, closing, _ticket: ticket };
-        Response::new(Box::pin(futures_util::stream::unfold(Some((stream, answer)), |state| async move {
-            let (mut stream, answer) = state?;
-            match stream.next(&answer).await {
-                Ok(response) => Some((Ok(response), Some((stream, answer)))),
-                Err(err) => Some((Err(err.into()), None)),
-            }
-        })))
+        let open = Open { updates, last: None, answer, closing, _ticket: ticket };
+        let responses = Responses { open: Some(open), of: PhantomData };
+        Response::new(Box::pin(responses))
     }
 }
 
-/// One open stream.
-struct Open<S> {
+/// One open stream. Written out, because a future of the same would take several times the memory, and most streams wait.
+struct Open<S, A> {
     updates: Updates<S>,
     last: Option<Arc<S>>,
+    answer: A,
     closing: Pin<Box<WaitForCancellationFutureOwned>>,
     _ticket: Ticket,
 }
 
-impl<S> Open<S> {
-    async fn next<T>(
-        &mut self,
-        answer: impl Fn(&S, Option<&S>) -> Result<Option<T>, IdentityError>,
-    ) -> Result<T, IdentityError> {
+impl<S, A> Open<S, A> {
+    fn poll_next<T>(&mut self, context: &mut Context<'_>) -> Poll<Result<T, IdentityError>>
+    where
+        A: Fn(&S, Option<&S>) -> Result<Option<T>, IdentityError>,
+    {
         loop {
-            let update = tokio::select! {
-                update = self.updates.next() => update,
-                () = &mut self.closing => None,
+            let update = match self.updates.as_mut().poll_next(context) {
+                Poll::Pending if self.closing.as_mut().poll(context).is_pending() => return Poll::Pending,
+                Poll::Pending => None,
+                Poll::Ready(update) => update,
             };
             let ended = || IdentityError::Unavailable { reason: "endpoint is closing".to_owned() };
             let update = update.ok_or_else(ended)??;
-            let response = answer(&update, self.last.as_deref())?;
+            let response = (self.answer)(&update, self.last.as_deref())?;
             self.last = Some(update);
             if let Some(response) = response {
-                return Ok(response);
+                return Poll::Ready(Ok(response));
             }
         }
+    }
+}
+
+/// The responses of a stream, until the first error.
+struct Responses<S, A, T> {
+    open: Option<Open<S, A>>,
+    of: PhantomData<fn() -> T>,
+}
+
+impl<S, A, T> Stream for Responses<S, A, T>
+where
+    A: Fn(&S, Option<&S>) -> Result<Option<T>, IdentityError> + Unpin,
+{
+    type Item = Result<T, Status>;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let Some(open) = &mut self.open else { return Poll::Ready(None) };
+        open.poll_next(context).map(|response| {
+            Some(response.map_err(|err| {
+                self.open = None;
+                err.into()
+            }))
+        })
     }
 }
 
