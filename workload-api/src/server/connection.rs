@@ -18,8 +18,6 @@ pub struct Connection<IO> {
     io: IO,
     peer: Peer,
     authority: Option<Authority>,
-    /// Whether something has been written.
-    begun: bool,
     cut: Option<Pin<Box<WaitForCancellationFutureOwned>>>,
     _place: Option<Ticket>,
 }
@@ -27,7 +25,7 @@ pub struct Connection<IO> {
 impl<IO> Connection<IO> {
     /// A connection whose other end is known by other means.
     pub fn new(io: IO, peer: Peer) -> Self {
-        Self { io, peer, authority: None, begun: false, cut: None, _place: None }
+        Self { io, peer, authority: None, cut: None, _place: None }
     }
 
     /// Ends the connection when `cut` is cancelled, and gives its place back when it ends.
@@ -105,7 +103,6 @@ impl<IO: AsyncRead + Unpin> AsyncRead for Connection<IO> {
 impl<IO: AsyncWrite + Unpin> AsyncWrite for Connection<IO> {
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         self.poll_cut(context)?;
-        self.begun = true;
         Pin::new(&mut self.io).poll_write(context, bytes)
     }
 
@@ -118,10 +115,8 @@ impl<IO: AsyncWrite + Unpin> AsyncWrite for Connection<IO> {
         Pin::new(&mut self.io).poll_shutdown(context)
     }
 
-    /// HTTP/2 asks before it begins, and copies short messages behind their headers where the answer is no: they leave with
-    /// what follows, in one write. Long ones are written from where they are, which is asked for each time.
     fn is_write_vectored(&self) -> bool {
-        self.begun && self.io.is_write_vectored()
+        self.io.is_write_vectored()
     }
 
     fn poll_write_vectored(
