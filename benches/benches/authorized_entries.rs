@@ -1,19 +1,18 @@
-//! Which entries an agent gets, out of 100,000. See `README.md` for the numbers to hold.
+//! Which entries an agent gets, out of 10,000 to 1,000,000. See `README.md` for the numbers to hold.
 
 #![expect(clippy::unwrap_used, reason = "a bench ends when something is wrong")]
 
 use std::hint::black_box;
 
-use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
+use criterion::{BatchSize, BenchmarkId, Criterion, criterion_group, criterion_main};
 use spiffe_core::{SpiffeId, Timestamp, TrustDomain, Ttl};
 use spire_datastore::{Change, Snapshot};
 use spire_server::entries::EntryIndex;
 use spire_types::{AttestedNode, EntryId, RegistrationEntry, Revision, Selector};
 
 const NOW: Timestamp = Timestamp::from_unix(1_790_000_000);
-const ENTRIES: u32 = 100_000;
+const SIZES: [u32; 3] = [10_000, 100_000, 1_000_000];
 const ENTRIES_OF_AN_AGENT: u32 = 100;
-const AGENTS: u32 = ENTRIES / ENTRIES_OF_AN_AGENT;
 
 fn trust_domain() -> TrustDomain {
     TrustDomain::parse("example.org").unwrap()
@@ -56,21 +55,22 @@ fn node(number: u32) -> AttestedNode {
     }
 }
 
-/// 100,000 entries of 1,000 agents, half of each agent's below an alias.
-fn snapshot() -> Snapshot {
-    let mut entries: Vec<_> = (0..ENTRIES)
+/// So many entries, a hundred of each agent, half of those below an alias.
+fn snapshot(size: u32) -> Snapshot {
+    let agents = size / ENTRIES_OF_AN_AGENT;
+    let mut entries: Vec<_> = (0..size)
         .map(|number| {
-            let below_alias = (number / AGENTS).is_multiple_of(2);
-            let agent = number % AGENTS;
+            let below_alias = (number / agents).is_multiple_of(2);
+            let agent = number % agents;
             let parent = if below_alias { format!("/group/{agent}") } else { agent_path(agent) };
             workload(number, &parent)
         })
         .collect();
-    entries.extend((0..AGENTS).map(|agent| {
+    entries.extend((0..agents).map(|agent| {
         let texts = [format!("x509pop:cn:{agent}"), "x509pop:ca:1".to_owned()];
-        entry(ENTRIES + agent, &format!("/group/{agent}"), "/spire/server", &texts)
+        entry(size + agent, &format!("/group/{agent}"), "/spire/server", &texts)
     }));
-    Snapshot { revision: Revision(1), entries, nodes: (0..AGENTS).map(node).collect(), ..Snapshot::default() }
+    Snapshot { revision: Revision(1), entries, nodes: (0..agents).map(node).collect(), ..Snapshot::default() }
 }
 
 fn agent_path(number: u32) -> String {
@@ -78,31 +78,33 @@ fn agent_path(number: u32) -> String {
 }
 
 fn authorized_entries(criterion: &mut Criterion) {
-    let snapshot = snapshot();
-    let index = EntryIndex::from_snapshot(trust_domain(), snapshot.clone());
-    let agent = agent(7);
-    let found = index.authorized(&agent, NOW);
-    assert_eq!(found.len(), 100);
-    let one = found.first().unwrap().id.clone().unwrap();
-
     let mut group = criterion.benchmark_group("authorized_entries");
-    group.bench_function("all_100_of_an_agent", |bench| bench.iter(|| index.authorized(black_box(&agent), NOW)));
-    group.bench_function("one_of_an_agent", |bench| {
-        bench.iter(|| index.authorized_entry(black_box(&agent), black_box(&one), NOW));
-    });
-    let new = workload(ENTRIES * 2, agent.path());
-    let change = || vec![Change::Entry(new.id.clone().unwrap(), Some(new.clone()))];
-    group.bench_function("a_new_entry_among_100000", |bench| {
-        bench.iter_batched(change, |change| index.after(Revision(2), change), BatchSize::SmallInput);
-    });
-    group.sample_size(10);
-    group.bench_function("from_snapshot_of_100000", |bench| {
-        bench.iter_batched(
-            || snapshot.clone(),
-            |snapshot| EntryIndex::from_snapshot(trust_domain(), snapshot),
-            BatchSize::LargeInput,
-        );
-    });
+    for size in SIZES {
+        let snapshot = snapshot(size);
+        let index = EntryIndex::from_snapshot(trust_domain(), snapshot.clone());
+        let agent = agent(7);
+        let found = index.authorized(&agent, NOW);
+        assert_eq!(found.len(), 100);
+        let one = found.first().unwrap().id.clone().unwrap();
+
+        group.sample_size(100);
+        group.bench_function(BenchmarkId::new("all_100_of_an_agent", size), |bench| {
+            bench.iter(|| index.authorized(black_box(&agent), NOW));
+        });
+        group.bench_function(BenchmarkId::new("one_of_an_agent", size), |bench| {
+            bench.iter(|| index.authorized_entry(black_box(&agent), black_box(&one), NOW));
+        });
+        let new = workload(size * 2, agent.path());
+        let change = || vec![Change::Entry(new.id.clone().unwrap(), Some(new.clone()))];
+        group.bench_function(BenchmarkId::new("a_new_entry", size), |bench| {
+            bench.iter_batched(change, |change| index.after(Revision(2), change), BatchSize::SmallInput);
+        });
+        group.sample_size(10);
+        group.bench_function(BenchmarkId::new("from_snapshot", size), |bench| {
+            let copy = || snapshot.clone();
+            bench.iter_batched(copy, |it| EntryIndex::from_snapshot(trust_domain(), it), BatchSize::PerIteration);
+        });
+    }
 }
 
 criterion_group!(benches, authorized_entries);

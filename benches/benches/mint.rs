@@ -14,7 +14,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use criterion::measurement::WallTime;
-use criterion::{BenchmarkGroup, Criterion, Throughput, criterion_group, criterion_main};
+use criterion::{BenchmarkGroup, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use rand_core::{OsRng, TryRngCore as _};
 use ring::rand::SystemRandom;
 use ring::signature::{
@@ -41,7 +41,13 @@ struct Setup {
 
 impl Setup {
     fn new() -> Self {
-        let [ca_key, jwt_key, leaf_key] = [(); 3].map(|()| PrivateKey::generate(KeyType::EcP256).unwrap());
+        let [ca_key, jwt_key] = [(); 2].map(|()| PrivateKey::generate(KeyType::EcP256).unwrap());
+        Self::of_keys(ca_key, jwt_key)
+    }
+
+    /// Of authorities with these keys.
+    fn of_keys(ca_key: PrivateKey, jwt_key: PrivateKey) -> Self {
+        let leaf_key = PrivateKey::generate(KeyType::EcP256).unwrap();
         let trust_domain = TrustDomain::parse("example.org").unwrap();
         let subject = DistinguishedName::default_ca();
         let params = SelfSignedCaParams { trust_domain: &trust_domain, subject: &subject, ttl: Ttl::from_hours(24) };
@@ -176,5 +182,22 @@ fn csr(criterion: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, x509, jwt, csr);
+/// The same by the authorities' type of key, for P-256 keys of workloads. RSA keys are made by AWS-LC alone.
+fn key_types(criterion: &mut Criterion) {
+    let mut group = criterion
+        .benchmark_group(format!("mint_by_{}", if cfg!(feature = "aws-lc-rs") { "aws-lc-rs" } else { "ring" }));
+    for key_type in [KeyType::EcP256, KeyType::EcP384, KeyType::Rsa2048, KeyType::Rsa4096] {
+        let Ok(key) = PrivateKey::generate(key_type) else { continue };
+        let setup = Setup::of_keys(key.clone(), key);
+        group.bench_function(BenchmarkId::new("x509", key_type.as_str()), |bench| {
+            bench.iter(|| at_once(setup.mint_x509(setup.leaf_key.public_key())));
+        });
+        group.bench_function(BenchmarkId::new("jwt", key_type.as_str()), |bench| {
+            bench.iter(|| at_once(setup.mint_jwt()));
+        });
+    }
+    group.finish();
+}
+
+criterion_group!(benches, x509, jwt, csr, key_types);
 criterion_main!(benches);
