@@ -1,6 +1,7 @@
 //! What a binary does around its server or agent: threads, signals, the mask for new files.
 
 use std::io;
+use std::time::Duration;
 
 use rustix::fs::Mode;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -15,11 +16,17 @@ use crate::log::Logging;
 /// # Errors
 /// When threads cannot be made.
 pub fn runtime() -> io::Result<Runtime> {
-    tokio::runtime::Builder::new_multi_thread().max_blocking_threads(MAX_BLOCKING_THREADS).enable_all().build()
+    tokio::runtime::Builder::new_multi_thread()
+        .max_blocking_threads(MAX_BLOCKING_THREADS)
+        .thread_keep_alive(BLOCKING_THREADS_WAIT)
+        .enable_all()
+        .build()
 }
 
 /// Files, datastore and processes are looked into by this many threads at most.
 const MAX_BLOCKING_THREADS: usize = 64;
+/// How long they wait for more to do.
+const BLOCKING_THREADS_WAIT: Duration = Duration::from_secs(1);
 
 /// Takes from the mode of new files and directories what others could do with them, and what the group could write; more
 /// than that where it was so before.

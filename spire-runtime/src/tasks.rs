@@ -33,6 +33,8 @@ impl Tasks {
     /// panic in it.
     pub fn spawn<E: Display>(&self, name: &'static str, task: impl Future<Output = Result<(), E>> + Send + 'static) {
         let ending = Ending { set: self.clone(), name, failure: None };
+        // Tasks are large: whoever starts them would move them about on its stack, and never give that back.
+        let task = Box::pin(task);
         self.tracker.spawn(async move {
             let mut ending = ending;
             ending.failure = task.await.err().map(|err| err.to_string());
@@ -41,7 +43,7 @@ impl Tasks {
 
     /// Starts a task that is simply dropped when the set ends: it must not hold anything that needs an orderly end.
     pub fn spawn_until_shutdown(&self, task: impl Future<Output = ()> + Send + 'static) {
-        let shutdown = self.shutdown.clone();
+        let (shutdown, task) = (self.shutdown.clone(), Box::pin(task));
         self.tracker.spawn(async move {
             tokio::select! {
                 () = shutdown.cancelled() => {}
