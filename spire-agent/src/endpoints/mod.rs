@@ -7,6 +7,7 @@ mod debug;
 mod delegated_identity;
 mod health;
 mod logger;
+mod on_demand;
 mod push;
 mod rate_limits;
 pub mod sds;
@@ -32,6 +33,7 @@ use workload_api::server::{
 
 use self::counted::Counted;
 pub use self::health::HealthProbe;
+use self::on_demand::OnDemand;
 pub use self::source::Source;
 use crate::config::WorkloadApiConfig;
 use crate::workload::Attestors;
@@ -118,8 +120,8 @@ impl<S: Source> Endpoints<S> {
             .add_service(Counted::new(health::health_service(Self::health(config)), metrics))
             .add_optional_service(workload_api.map(|it| Counted::with_connections(it, metrics, "workload_api")))
             .add_optional_service(sds.map(|it| Counted::with_connections(it, metrics, "sds_api")))
-            .add_optional_service(reflection(config))
-            .add_optional_service(reflection_alpha(config))
+            .add_service(reflection(config))
+            .add_service(reflection_alpha(config))
     }
 
     fn admin_services(&self, delegates: &[SpiffeId], closing: CancellationToken) -> Router {
@@ -143,8 +145,8 @@ async fn listen(socket: UnixSocket, router: Router, closing: CancellationToken) 
     serve(router, socket.incoming(), Limits::default(), closing.cancelled_owned(), SHUTDOWN_DEADLINE).await
 }
 
-/// The services that `config` turns on, by what defines them.
-fn reflected(config: &WorkloadApiConfig) -> tonic_reflection::server::Builder<'static> {
+/// The services that are turned on, by what defines them.
+fn reflected((workload_api, sds): (bool, bool)) -> tonic_reflection::server::Builder<'static> {
     let builder = tonic_reflection::server::Builder::configure()
         .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
         .register_encoded_file_descriptor_set(workload_api::proto::DESCRIPTORS)
@@ -152,22 +154,21 @@ fn reflected(config: &WorkloadApiConfig) -> tonic_reflection::server::Builder<'s
         .with_service_name("grpc.health.v1.Health")
         .with_service_name("grpc.reflection.v1.ServerReflection")
         .with_service_name("grpc.reflection.v1alpha.ServerReflection");
-    let builder = if config.enabled { builder.with_service_name("SpiffeWorkloadAPI") } else { builder };
-    match config.sds {
-        Some(_) => builder.with_service_name("envoy.service.secret.v3.SecretDiscoveryService"),
-        None => builder,
-    }
+    let builder = if workload_api { builder.with_service_name("SpiffeWorkloadAPI") } else { builder };
+    if sds { builder.with_service_name("envoy.service.secret.v3.SecretDiscoveryService") } else { builder }
 }
 
 /// For `grpcurl` and its like; without it everything else still works.
-fn reflection(config: &WorkloadApiConfig) -> Option<ServerReflectionServer<impl ServerReflection>> {
-    reflected(config).build_v1().inspect_err(|err| tracing::warn!(%err, "no reflection")).ok()
+fn reflection(config: &WorkloadApiConfig) -> OnDemand<ServerReflectionServer<impl ServerReflection + use<>>> {
+    let apis = (config.enabled, config.sds.is_some());
+    OnDemand::new(move || reflected(apis).build_v1().inspect_err(|err| tracing::warn!(%err, "no reflection")).ok())
 }
 
 fn reflection_alpha(
     config: &WorkloadApiConfig,
-) -> Option<v1alpha::ServerReflectionServer<impl v1alpha::ServerReflection>> {
-    reflected(config).build_v1alpha().inspect_err(|err| tracing::warn!(%err, "no reflection")).ok()
+) -> OnDemand<v1alpha::ServerReflectionServer<impl v1alpha::ServerReflection + use<>>> {
+    let apis = (config.enabled, config.sds.is_some());
+    OnDemand::new(move || reflected(apis).build_v1alpha().inspect_err(|err| tracing::warn!(%err, "no reflection")).ok())
 }
 
 #[cfg(test)]
