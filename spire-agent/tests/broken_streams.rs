@@ -29,7 +29,8 @@ use tokio::net::{TcpListener, TcpStream};
 use tonic::transport::Channel;
 
 /// How long an agent that can reach its server again may hold what has been deleted, or lack what has been made: until
-/// its next attempt, which comes [`INTERVAL`] after the first that failed, later after more of them (`docs/adr/0001-one-ordered-log.md`); then one step.
+/// its next attempt, which comes [`INTERVAL`] after the first that failed, later after more of them; then one step. See
+/// `docs/adr/0001-one-ordered-log.md`.
 const BOUND: Duration = Duration::from_secs(20);
 const INTERVAL: Duration = Duration::from_secs(1);
 /// Users whose workloads get entries.
