@@ -3,16 +3,16 @@
 //! goes back.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
+mod common;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
-use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use rand_chacha::ChaCha8Rng;
 use rand_core::{RngCore as _, SeedableRng as _};
-use spiffe_core::TrustDomain;
 use spire_agent::config::{Bootstrap, BundleFormat, Config, JoinToken, NodeAttestor};
 use spire_agent::{Agent, Manager};
 use spire_api::proto::agent::CreateJoinTokenRequest;
@@ -27,6 +27,8 @@ use spire_types::Selector;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tonic::transport::Channel;
+
+use common::{serve, trust_domain};
 
 /// How long an agent that can reach its server again may hold what has been deleted, or lack what has been made: until
 /// its next attempt, which comes [`INTERVAL`] after the first that failed, later after more of them; then one step. See
@@ -122,24 +124,12 @@ struct World {
     rng: ChaCha8Rng,
 }
 
-fn trust_domain() -> TrustDomain {
-    TrustDomain::parse("example.org").unwrap()
-}
-
 fn id(path: &str) -> Option<types::Spiffeid> {
     Some(types::Spiffeid { trust_domain: "example.org".into(), path: path.into() })
 }
 
 fn selectors(user: u32) -> BTreeSet<Selector> {
     BTreeSet::from([format!("unix:uid:{user}").parse().unwrap()])
-}
-
-async fn serve(directory: &Path, port: u16) -> Server {
-    let mut config = spire_server::config::Config::new(trust_domain(), directory.join("server"));
-    config.bind_address = "127.0.0.1".into();
-    config.bind_port = port;
-    config.socket_path = directory.join("server.sock");
-    Server::builder(config).start().await.unwrap()
 }
 
 impl World {

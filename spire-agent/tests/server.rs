@@ -1,13 +1,14 @@
 //! An agent and a server in one process, over real sockets.
 #![expect(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 
+mod common;
+
 use std::collections::BTreeSet;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use spiffe_core::Timestamp;
 use spiffe_core::x509::verify_svid;
-use spiffe_core::{Timestamp, TrustDomain};
 use spire_agent::config::{Bootstrap, BundleFormat, Config, JoinToken, NodeAttestor};
 use spire_agent::{Agent, Error};
 use spire_api::proto::agent::CreateJoinTokenRequest;
@@ -22,6 +23,8 @@ use spire_server::Server;
 use spire_types::Selector;
 use tempfile::TempDir;
 use tonic::transport::Channel;
+
+use common::{serve, trust_domain};
 
 struct World {
     directory: TempDir,
@@ -76,18 +79,6 @@ impl World {
         let request = BatchDeleteEntryRequest { ids: vec![id] };
         EntryClient::new(self.admin.clone()).batch_delete_entry(request).await.unwrap();
     }
-}
-
-fn trust_domain() -> TrustDomain {
-    TrustDomain::parse("example.org").unwrap()
-}
-
-async fn serve(directory: &Path, port: u16) -> Server {
-    let mut config = spire_server::config::Config::new(trust_domain(), directory.join("server"));
-    config.bind_address = "127.0.0.1".into();
-    config.bind_port = port;
-    config.socket_path = directory.join("server.sock");
-    Server::builder(config).start().await.unwrap()
 }
 
 fn selectors(text: &str) -> BTreeSet<Selector> {
